@@ -1,0 +1,15 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: book test lint bench clean
+
+book: .venv/ready     ; $(BIN)/jupyter-book build . -W -n --keep-going
+test: .venv/ready     ; $(BIN)/pytest
+lint: .venv/ready     ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+bench: .venv/ready    ; $(BIN)/python -m benchmarks
+clean:                ; rm -rf _build
+
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[dev]"
+	touch $@
