@@ -1,0 +1,99 @@
+"""Closed forms: what theory says about the numbers that the chapters measure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betainc, betaln, gammaln
+
+
+def ema_noise(a: float) -> float:
+    """Standard deviation of a running statistic, in units of that of one batch value.
+
+        sd(r) / sd(batch value) = sqrt(a / (2 - a))
+
+    a: weight of the new value, in [0, 1]; batch values independent, the start forgotten.
+    Consequences: 1 at a = 1 (the last batch), about sqrt(a / 2) for small a.
+    """
+    if not 0 <= a <= 1:
+        raise ValueError(f"a must be in [0, 1], got {a}: it is the weight of the new value")
+    return float(np.sqrt(a / (2 - a)))
+
+
+def convert_momentum(value: float, source: str, target: str) -> float:
+    """A "momentum" as the other convention writes it.
+
+    "new": the weight of the new batch (PyTorch).  "old": the weight of what was stored (Keras,
+    flax, ONNX).  One is 1 minus the other.
+    Raises ValueError for another convention and for a value outside [0, 1].
+    """
+    for convention in (source, target):
+        if convention not in ("new", "old"):
+            raise ValueError(f'a convention is "new" or "old", got {convention!r}')
+    if not 0 <= value <= 1:
+        raise ValueError(f"momentum must be in [0, 1], got {value}: it is a share of an average")
+    return value if source == target else 1 - value
+
+
+def expected_batch_std(m: int) -> float:
+    """E[s_m] / sigma for m Gaussian rows, s_m the root of the biased variance.
+
+        sqrt(2 / m) Gamma(m / 2) / Gamma((m - 1) / 2)
+
+    Consequences: below 1 for every m; also the correlation of x with x_hat, pooled over batches.
+    """
+    _need_rows(m, 2)
+    return float(np.sqrt(2 / m) * np.exp(gammaln(m / 2) - gammaln((m - 1) / 2)))
+
+
+def x_hat_bound(m: int, rho: float = 1.0) -> float:
+    """Largest |x_hat| that m rows allow: sqrt((m - 1) rho), attained when all others are equal."""
+    _need_rows(m, 2)
+    return float(np.sqrt((m - 1) * rho))
+
+
+def x_hat_pdf(t: ArrayLike, m: int) -> np.ndarray:
+    """Density of one x_hat of m independent Gaussian rows at eps = 0.
+
+        f(t) = (1 - t^2 / (m - 1))^((m - 4) / 2) / (sqrt(m - 1) B(1/2, (m - 2) / 2))
+
+    for |t| < sqrt(m - 1), else 0.
+    Raises ValueError for m = 2, whose law is two atoms at -1 and 1 and has no density.
+    Consequences: m = 3 piles up at the ends, m = 4 is uniform; kurtosis is 3 (m - 1) / (m + 1).
+    """
+    _need_rows(m, 3)
+    t = np.asarray(t, dtype=np.float64)
+    room = 1 - t**2 / (m - 1)
+    inside = room > 0
+    log_height = (m - 4) / 2 * np.log(np.where(inside, room, 1.0)) - betaln(0.5, (m - 2) / 2)
+    return np.where(inside, np.exp(log_height) / np.sqrt(m - 1), 0.0)
+
+
+def x_hat_cdf(t: ArrayLike, m: int) -> np.ndarray:
+    """Probability that one x_hat of m independent Gaussian rows is at most t, at eps = 0.
+
+        F(t) = (1 + sign(t) I(t^2 / (m - 1); 1/2, (m - 2) / 2)) / 2
+
+    I is the regularized incomplete beta function. m = 2: steps of 1/2 at -1 and at 1.
+    """
+    _need_rows(m, 2)
+    t = np.asarray(t, dtype=np.float64)
+    if m == 2:
+        return ((t >= -1).astype(np.float64) + (t >= 1)) / 2
+    return (1 + np.sign(t) * betainc(0.5, (m - 2) / 2, np.minimum(t**2 / (m - 1), 1))) / 2
+
+
+def energy_kept(m: int, rho: float = 1.0) -> float:
+    """Share of the squared length of a random dy that survives J, in units of gamma * rstd.
+
+        ((m - 2) + (1 - rho)^2) / m
+
+    dy isotropic.  Consequence: two rows keep nothing at rho = 1.
+    """
+    _need_rows(m, 2)
+    return ((m - 2) + (1 - rho) ** 2) / m
+
+
+def _need_rows(m: int, least: int) -> None:
+    if m < least:
+        raise ValueError(f"need m >= {least} rows for this law, got {m}")

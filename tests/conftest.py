@@ -1,0 +1,32 @@
+"""Fixtures for the tests of publishing: notebooks as small as a test needs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+Cell = str | tuple[str, str]
+
+
+@pytest.fixture(scope="session")
+def write_notebook() -> Callable[..., Path]:
+    """A function (path, cells) that writes a notebook and returns its path.
+
+    A cell is code; with "# ..." as its first characters it is prose; (tag, code) has a tag.
+    """
+
+    def write(path: Path, *cells: Cell) -> Path:
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book = v4.new_notebook(metadata={"kernelspec": spec})
+        for number, cell in enumerate(cells, start=1):
+            tag, source = cell if isinstance(cell, tuple) else ("", cell)
+            new = v4.new_markdown_cell if source.startswith("# ") else v4.new_code_cell
+            book.cells.append(new(source, id=f"cell-{number}"))
+            book.cells[-1].metadata.update({"tags": [tag]} if tag else {})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(book, path)
+        return path
+
+    return write

@@ -1,0 +1,138 @@
+"""The backward pass taken apart agrees with the whole, with torch and with its own algebra."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import derivatives, reference
+
+U64 = 2.0**-53
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(12)
+
+
+def inputs(rng, m, c=3):
+    gamma = np.array([1.7, 0.0, -0.6])[:c]
+    return rng.normal(size=(m, c)), rng.normal(0.7, 1.3, (m, c)), gamma, rng.normal(size=c)
+
+
+@pytest.mark.parametrize("m", [2, 3, 8])
+@pytest.mark.parametrize("eps", [1e-5, 1.0])
+def test_nine_steps_collapse_to_the_closed_form(m, eps, rng):
+    dy, x, gamma, beta = inputs(rng, m)
+    steps, _ = derivatives.backward_graph(dy, x, gamma, beta, eps=eps)
+    _, tape = reference.forward(x, gamma, beta, eps=eps)
+    # the nine steps cancel down from terms of size gamma rstd max|dy| sqrt(m)
+    size = np.abs(gamma * tape.rstd).max() * np.abs(dy).max() * m
+    for a, b in zip(steps, reference.backward(dy, tape), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=64 * U64 * max(size, 1))
+
+
+def test_every_node_has_the_adjoint_that_autograd_finds(rng):
+    dy, x, gamma, beta = inputs(rng, 5)
+    _, found = derivatives.backward_graph(dy, x, gamma, beta, eps=0.3)
+    leaf, g = torch.tensor(x, requires_grad=True), torch.tensor(gamma)
+    node = {"mu": leaf.mean(0)}
+    node["c"] = leaf - node["mu"]
+    node["q"] = node["c"] ** 2
+    node["v"] = node["q"].mean(0)
+    node["tau"] = (node["v"] + 0.3).sqrt()
+    node["i"] = 1 / node["tau"]
+    node["x_hat"] = node["c"] * node["i"]
+    node["z"] = g * node["x_hat"]
+    node["y"] = node["z"] + torch.tensor(beta)
+    assert found.keys() == node.keys()
+    want = torch.autograd.grad(node["y"], list(node.values()), torch.tensor(dy))
+    for name, adjoint in zip(node, want, strict=True):
+        # sums of five terms of size about 1
+        np.testing.assert_allclose(found[name], adjoint, rtol=0, atol=128 * U64, err_msg=name)
+
+
+@pytest.mark.parametrize("m", [2, 3, 8])
+def test_unbiased_variance_has_another_gradient(m, rng):
+    dy, x, gamma, beta = inputs(rng, m)
+    ours = derivatives.backward_unbiased(dy, x, gamma, eps=0.3)
+    t = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+    y = t[1] * (t[0] - t[0].mean(0)) / (t[0].var(0, unbiased=True) + 0.3).sqrt() + t[2]
+    for a, b in zip(ours, torch.autograd.grad(y, t, torch.tensor(dy)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=256 * U64)
+    # its eigenvalue along x_hat is gamma eps / tau_u^3
+    tau = np.sqrt(x.var(0, ddof=1) + 0.3)
+    x_hat = (x - x.mean(0)) / tau
+    np.testing.assert_allclose(
+        (x_hat * ours.dx).sum(0), gamma * 0.3 / tau**3 * ours.dgamma, atol=256 * U64
+    )
+    biased = reference.backward(dy, reference.forward(x, gamma, beta, eps=0.3)[1])
+    assert np.abs(biased.dx - ours.dx).max() > 1e-3
+
+
+@pytest.mark.parametrize("m", [2, 3, 8, 64])
+@pytest.mark.parametrize("eps", [0.0, 1e-5, 0.5])
+@pytest.mark.parametrize("gamma", [1.3, -0.7, 0.0])
+def test_spectrum_is_that_of_the_jacobian_of_autograd(m, eps, gamma, rng):
+    x = rng.normal(2, 1.5, m)
+
+    def plain(x):
+        return gamma * (x - x.mean()) / (x.var(correction=0) + eps).sqrt()
+
+    theirs = torch.autograd.functional.jacobian(plain, torch.from_numpy(x)).numpy()
+    ours = derivatives.jacobian(x, gamma, eps=eps)
+    bound = 1e-12 * max(abs(gamma) / np.sqrt(x.var() + eps), 1e-300)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+    np.testing.assert_array_equal(ours, ours.T)
+    exact = derivatives.spectrum(x, gamma, eps=eps)
+    assert exact.shape == (m,)
+    np.testing.assert_allclose(np.linalg.eigvalsh(ours), exact, rtol=0, atol=bound)
+
+
+def test_jacobian_times_dy_is_dx(rng):
+    dy, x, gamma, beta = inputs(rng, 6)
+    dx = reference.backward(dy, reference.forward(x, gamma, beta, eps=0.2)[1]).dx
+    for k in range(3):
+        J = derivatives.jacobian(x[:, k], gamma[k], eps=0.2)
+        np.testing.assert_allclose(J @ dy[:, k], dx[:, k], rtol=0, atol=64 * U64)
+
+
+def test_jacobian_is_a_projection_without_eps_and_off_by_rho_times_one_minus_rho_with_it(rng):
+    x = rng.normal(size=7)
+    for eps in (0.0, 0.3):
+        tau, rho = np.sqrt(x.var() + eps), x.var() / (x.var() + eps)
+        P = derivatives.jacobian(x, 2.0, eps=eps) * tau / 2.0
+        np.testing.assert_allclose(np.linalg.norm(P @ P - P, 2), rho * (1 - rho), atol=64 * U64)
+
+
+def test_a_constant_channel_has_gain_one_over_root_eps_on_all_but_the_constants():
+    found = derivatives.spectrum(np.full(4, 0.1), 2.0, eps=0.25)
+    np.testing.assert_allclose(found, [0, 4, 4, 4], rtol=4 * U64)
+
+
+def test_one_channel_is_wanted_where_one_channel_is_meant():
+    with pytest.raises(ValueError, match=r"x of shape \(m,\), got \(4, 1\)"):
+        derivatives.jacobian(np.ones((4, 1)), 1.0, eps=0.1)
+
+
+def test_nested_differences_are_exact_for_polynomials_of_their_order():
+    def f(p):
+        return float(p[0] ** 2 * p[1] + 3 * p[1] ** 2 + p[0])
+
+    p, d, e = np.array([1.0, 2.0]), np.array([1.0, -1.0]), np.array([0.5, 2.0])
+    assert derivatives.directional(f, p, [], 0.1) == f(p)
+    # f = x^2 y + 3 y^2 + x: gradient (5, 13), third derivative along d: 6 d_x^2 d_y = -6
+    first = derivatives.directional(f, p, [d], 2.0**-4)
+    assert first == pytest.approx(5 - 13 + 2.0**-8 * -6 / 6, rel=1e-13)
+    # Hessian ((4, 2), (2, 6)): d H e = (2, -4) . (0.5, 2); a cubic has no fourth derivative
+    second = derivatives.directional(f, p, [d, e], 2.0**-4)
+    assert second == pytest.approx(2 * 0.5 - 4 * 2, rel=1e-12)
+
+
+def test_difference_error_falls_as_the_square_of_the_step_until_rounding():
+    p, d = np.array([0.3]), np.array([1.0])
+
+    def error(h):
+        return abs(derivatives.directional(lambda q: float(np.exp(q[0])), p, [d], h) - np.exp(0.3))
+
+    assert error(1e-2) / error(1e-3) == pytest.approx(100, rel=0.01)
+    assert error(1e-12) > error(1e-5)

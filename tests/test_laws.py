@@ -1,0 +1,97 @@
+"""Closed forms against hand values, quadrature and simulation."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from bnlib import laws
+
+
+def test_noise_of_running_statistics_at_the_usual_weights():
+    # by hand: sqrt(0.9/1.1), sqrt(0.1/1.9), sqrt(0.01/1.99)
+    want = {0.9: 0.904534, 0.1: 0.229416, 0.01: 0.070888, 1.0: 1.0, 0.0: 0.0}
+    for a, noise in want.items():
+        assert laws.ema_noise(a) == pytest.approx(noise, abs=5e-7)
+
+
+def test_one_momentum_is_the_complement_of_the_other():
+    assert laws.convert_momentum(0.99, "old", "new") == pytest.approx(0.01, rel=1e-12)
+    assert laws.convert_momentum(0.1, "new", "new") == 0.1
+    with pytest.raises(ValueError, match="'keras'"):
+        laws.convert_momentum(0.9, "keras", "new")
+
+
+@pytest.mark.parametrize("law", [laws.ema_noise, lambda a: laws.convert_momentum(a, "new", "old")])
+@pytest.mark.parametrize("a", [-0.1, 1.1, np.nan])
+def test_a_weight_is_a_share(law, a):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got"):
+        law(a)
+
+
+def test_expected_batch_std_of_two_and_three_rows_by_hand():
+    # m = 2: s = |a - b| / 2, a - b ~ N(0, 2): E s = 1 / sqrt(pi).
+    # m = 3: sqrt(2/3) Gamma(3/2) / Gamma(1) = sqrt(2/3) sqrt(pi) / 2.
+    assert laws.expected_batch_std(2) == pytest.approx(1 / np.sqrt(np.pi), rel=1e-14)
+    assert laws.expected_batch_std(3) == pytest.approx(np.sqrt(np.pi / 6), rel=1e-14)
+
+
+def test_expected_batch_std_agrees_with_simulation():
+    std = np.random.default_rng(3).normal(size=(200_000, 5)).std(axis=1)
+    # four standard errors of the mean
+    assert abs(std.mean() - laws.expected_batch_std(5)) < 4 * std.std() / np.sqrt(std.size)
+
+
+@pytest.mark.parametrize("m", [2, 3, 64])
+def test_the_bound_is_attained_by_one_row_that_differs(m):
+    x = np.zeros(m)
+    x[0] = 1
+    assert (x[0] - x.mean()) / x.std() == pytest.approx(laws.x_hat_bound(m), rel=1e-12)
+
+
+def test_a_normalized_value_of_ten_needs_a_hundred_and_one_rows():
+    assert laws.x_hat_bound(101) == 10.0
+    assert laws.x_hat_bound(101, rho=0.25) == 5.0
+
+
+@pytest.mark.parametrize("m", [4, 5, 8, 64])
+def test_density_integrates_to_the_distribution_with_two_known_moments(m):
+    end = laws.x_hat_bound(m)
+
+    def moment(k):
+        return quad(lambda t: t**k * laws.x_hat_pdf(t, m), -end, end, epsabs=1e-12)[0]
+
+    assert moment(0) == pytest.approx(1, abs=1e-9)
+    assert moment(2) == pytest.approx(1, abs=1e-9)
+    assert moment(4) == pytest.approx(3 * (m - 1) / (m + 1), abs=1e-8)
+    for t in (-1.2, 0.3, 1.1):
+        below = quad(laws.x_hat_pdf, -end, t, args=(m,), epsabs=1e-12)[0]
+        assert laws.x_hat_cdf(t, m) == pytest.approx(below, abs=1e-9)
+
+
+def test_three_rows_pile_up_at_the_ends_and_four_are_uniform():
+    t = np.linspace(-1.7, 1.7, 9)
+    np.testing.assert_allclose(laws.x_hat_pdf(t, 4), 1 / (2 * np.sqrt(3)), rtol=1e-13)
+    assert laws.x_hat_pdf(1.41, 3) > 5 * laws.x_hat_pdf(0.0, 3)
+    # arcsine law on (-sqrt 2, sqrt 2)
+    np.testing.assert_allclose(
+        laws.x_hat_cdf(t[2:7], 3), 0.5 + np.arcsin(t[2:7] / np.sqrt(2)) / np.pi, rtol=1e-12
+    )
+
+
+def test_two_rows_are_two_atoms_without_a_density():
+    np.testing.assert_array_equal(laws.x_hat_cdf([-1.01, -1, 0, 0.99, 1], 2), [0, 0.5, 0.5, 0.5, 1])
+    with pytest.raises(ValueError, match="m >= 3 rows for this law, got 2"):
+        laws.x_hat_pdf(0.0, 2)
+
+
+def test_nothing_lies_outside_the_bound():
+    assert laws.x_hat_pdf(9.0, 8) == 0
+    np.testing.assert_array_equal(laws.x_hat_cdf([-9.0, 9.0], 8), [0, 1])
+
+
+def test_two_rows_keep_no_energy_without_eps_and_eps_lets_some_through():
+    assert laws.energy_kept(2) == 0
+    assert laws.energy_kept(8) == 0.75
+    assert laws.energy_kept(8, rho=0.5) == (6 + 0.25) / 8
+    with pytest.raises(ValueError, match="m >= 2"):
+        laws.energy_kept(1)
