@@ -1,0 +1,132 @@
+"""The two passes over memory, forward and backward, on plain tensors; no derivatives here.
+
+Sums run over the m rows of a channel, that is over every axis of x but axis 1; <a> is their mean.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bnlib.rows import per_channel
+
+BLOCK = 1 << 17  # values; a float32 block and its intermediate fit in a core's second-level cache
+STRANDS, LONG = 256, 4096  # in compiled code: partial sums of (N, C), and values of a float32 sum
+
+
+class Statistics(NamedTuple):
+    """What a batch says about its channels; each (c,). The mean is pilot + shift."""
+
+    pilot: Tensor
+    shift: Tensor
+    var: Tensor
+
+
+def _blocks(x: Tensor) -> list[tuple[slice, Tensor | None]]:
+    """Parts of axis 0 that stay in cache, each with room for one intermediate result.
+
+    A compiler fuses by itself: it gets one part and no room.
+    """
+    n = x.shape[0]
+    step = n if torch.compiler.is_compiling() else max(1, BLOCK * n // x.numel())
+    if step >= n:
+        return [(slice(0, n), None)]
+    room = torch.empty_like(x[:step])
+    return [(slice(i, i + step), room[: n - i]) for i in range(0, n, step)]
+
+
+def _map(f: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """f(out, room, *tensors) for an elementwise f, part by part; a single part is the result."""
+    parts = _blocks(tensors[0])
+    if len(parts) == 1:
+        return f(None, None, *tensors)
+    out = torch.empty_like(tensors[0])
+    for part, room in parts:
+        f(out[part], room, *(t[part] for t in tensors))
+    return out
+
+
+def _sum(a: Tensor) -> Tensor:
+    """Sum over rows, (c,), in float64, so that sums of parts add up without further rounding.
+
+    torch adds in a tree. Compiled code adds one value after the other, and its rounding grows with
+    the length of the chain: long chains are cut, and summed in float64.
+    """
+    compiled, samples = torch.compiler.is_compiling(), a.shape[0]
+    if a.ndim > 2:
+        long = compiled and rows(a) > LONG * samples
+        return (a.double() if long else a).sum(tuple(range(2, a.ndim))).sum(0).double()
+    if not compiled:
+        return a.sum(0).double()
+    even, a = samples - samples % STRANDS, a.double()
+    return a[:even].unflatten(0, (STRANDS, -1)).sum(1).sum(0) + a[even:].sum(0)
+
+
+def rows(x: Tensor) -> int:
+    """The number m of rows."""
+    return x.numel() // x.shape[1]
+
+
+def statistics(x: Tensor) -> Statistics:
+    """Mean and biased variance in two readings of x.
+
+    The first mean, the pilot, is off by a rounding of |mu|, which may exceed sigma. x - pilot is
+    exact wherever that matters, so its own mean, the shift, completes the mean to full precision.
+    A constant channel differs from its pilot by a few units in the last place; sums of these are
+    exact, so that pilot + shift is the constant and var is 0.
+    """
+    m, ndim = rows(x), x.ndim
+    pilot = (_sum(x) / m).to(x.dtype)
+    first = second = torch.zeros_like(pilot, dtype=torch.float64)
+    for part, room in _blocks(x):
+        c = torch.sub(x[part], per_channel(pilot, ndim), out=room)
+        first = first + _sum(c)
+        second = second + _sum(c.square_())
+    var = (second / m - (first / m) ** 2).clamp_min(0)
+    return Statistics(pilot, (first / m).to(x.dtype), var)
+
+
+def inverse_root(var: Tensor, eps: float) -> Tensor:
+    """(var + eps) ** -0.5; 0 where that is infinite, so that a constant channel has x_hat = 0."""
+    total = var + eps
+    zero = total == 0
+    # The inner choice keeps 0 * inf out of the derivative.
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, total).rsqrt())
+
+
+def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, known: Statistics) -> Tensor:
+    """y = gamma * rstd * (x - pilot - shift) + beta  [BN.1]. Centre, then scale: never folded."""
+    pilot, shift, rstd = known.pilot, known.shift, inverse_root(known.var, eps)
+    parts = (pilot, shift, (gamma * rstd).to(x.dtype), beta)
+    pilot, shift, scale, beta = (per_channel(v, x.ndim) for v in parts)
+
+    def f(out: Tensor | None, room: Tensor | None, x: Tensor) -> Tensor:
+        return torch.sub(x, pilot, out=out).sub_(shift).mul_(scale).add_(beta)
+
+    return _map(f, x)
+
+
+def backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, eps: float, known: Statistics
+) -> tuple[Tensor, ...]:
+    """dx = gamma * rstd * (dy - <dy> - x_hat * <dy * x_hat>), dgamma, dbeta  [BN.2]."""
+    m, ndim = rows(x), x.ndim
+    pilot, shift, rstd = known.pilot, known.shift, inverse_root(known.var, eps)
+    near = per_channel(pilot, ndim)
+    dbeta = dot = torch.zeros_like(rstd)
+    for part, room in _blocks(x):
+        dbeta = dbeta + _sum(dy[part])
+        c = torch.sub(x[part], near, out=room)
+        dot = dot + _sum(torch.mul(c, dy[part], out=room))
+    # The shift is below sigma: unlike the pilot it may be taken out of the sums over rows.
+    dgamma = (dot - shift * dbeta) * rstd
+    slope = dgamma * rstd / m
+    parts = (dbeta / m - shift * slope, slope, gamma * rstd)
+    mean, slope, scale = (per_channel(v.to(x.dtype), ndim) for v in parts)
+
+    def f(out: Tensor | None, room: Tensor | None, x: Tensor, dy: Tensor) -> Tensor:
+        along = torch.mul(torch.sub(x, near, out=room), slope, out=room)
+        return torch.sub(dy, mean, out=out).sub_(along).mul_(scale)
+
+    return _map(f, x, dy), dgamma.to(x.dtype), dbeta.to(x.dtype)
