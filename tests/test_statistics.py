@@ -1,0 +1,150 @@
+"""Intervals and shape statistics against hand values, scipy, and their own coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bnlib import statistics
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def test_mean_interval_of_one_two_three_by_hand():
+    # mean 2, sd 1, n = 3: half width t(0.975, 2) / sqrt(3), with t(0.975, 2) = 4.302652729749464
+    found = statistics.mean_interval([1.0, 2.0, 3.0])
+    half = 4.302652729749464 / np.sqrt(3)
+    np.testing.assert_allclose(found, (2.0, 2.0 - half, 2.0 + half), rtol=1e-12)
+    assert all(type(v) is float for v in found)
+
+
+def test_mean_interval_takes_columns(rng):
+    a = rng.normal(size=(5, 3))
+    found = statistics.mean_interval(a)
+    np.testing.assert_allclose(found.low[1], statistics.mean_interval(a[:, 1]).low, rtol=1e-12)
+
+
+def test_mean_interval_covers_at_its_level(rng):
+    found = statistics.mean_interval(rng.normal(size=(5, 20_000)))
+    share = ((found.low <= 0) & (found.high >= 0)).mean()
+    assert abs(share - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 20_000)  # four standard errors
+
+
+@pytest.mark.parametrize("a", [[1.0], [], 3.0])
+def test_an_interval_needs_two_repetitions(a, rng):
+    with pytest.raises(ValueError, match="a: want at least 2 repetitions"):
+        statistics.mean_interval(a)
+    with pytest.raises(ValueError, match="a: want at least 2 repetitions"):
+        statistics.median_interval(a, rng=rng)
+
+
+def test_non_finite_repetition_is_refused():
+    with pytest.raises(ValueError, match="want finite values, got 1 others"):
+        statistics.mean_interval([1.0, np.nan, 2.0])
+
+
+def test_median_interval_holds_the_median_and_repeats(rng):
+    a = rng.exponential(size=200)
+    one, two = (statistics.median_interval(a, rng=np.random.default_rng(1)) for _ in range(2))
+    assert one == two
+    assert one.low < one.estimate == np.median(a) < one.high
+    # the order-statistics interval (binomial, no bootstrap) must agree within its own width
+    low, high = np.sort(a)[[int(stats.binom.ppf(q, 200, 0.5)) for q in (0.025, 0.975)]]
+    assert max(abs(one.low - low), abs(one.high - high)) < 0.5 * (high - low)
+
+
+def test_paired_difference_is_the_paired_t_test(rng):
+    a, b = rng.normal(size=(2, 12))
+    found, peer = statistics.paired_difference(a, b), stats.ttest_rel(a, b)
+    peer_interval = peer.confidence_interval()
+    np.testing.assert_allclose(found.p, peer.pvalue, rtol=1e-10)
+    np.testing.assert_allclose(found[1:3], (peer_interval.low, peer_interval.high), rtol=1e-10)
+
+
+def test_equal_differences_give_a_point_not_a_warning():
+    same = statistics.paired_difference([1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
+    assert same == (0.0, 0.0, 0.0, 1.0)
+    shifted = statistics.paired_difference([2.0, 3.0, 5.0], [1.0, 2.0, 4.0])
+    assert shifted == (1.0, 1.0, 1.0, 0.0)
+
+
+def test_pairs_must_match():
+    with pytest.raises(ValueError, match=r"want pairs, got shapes \(2,\) and \(3,\)"):
+        statistics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_holm_by_hand():
+    # sorted 0.01 0.02 0.03 times 3 2 1 = 0.03 0.04 0.03, made monotone: 0.03 0.04 0.04
+    np.testing.assert_allclose(statistics.holm([0.02, 0.01, 0.03]), [0.04, 0.03, 0.04], rtol=1e-12)
+
+
+def test_equivalent_needs_the_whole_interval_within_the_margin():
+    a = np.array([0.0, 0.2, -0.1, 0.1, -0.2])
+    assert statistics.equivalent(a, np.zeros(5), margin=0.2)
+    low, high = stats.ttest_1samp(a, 0).confidence_interval(0.90)
+    assert not statistics.equivalent(a, np.zeros(5), margin=max(abs(low), high) * (1 - 1e-9))
+    assert statistics.equivalent(a, np.zeros(5), margin=max(abs(low), high) * (1 + 1e-9))
+    with pytest.raises(ValueError, match="want margin > 0"):
+        statistics.equivalent(a, a, margin=0.0)
+
+
+def test_cluster_bootstrap_is_wider_than_one_that_ignores_clusters(rng):
+    clusters = np.repeat(np.arange(20), 50)
+    values = rng.normal(size=20)[clusters] + 0.1 * rng.normal(size=1000)
+    honest = statistics.cluster_bootstrap(values, clusters, np.mean, rng=rng)
+    naive = statistics.cluster_bootstrap(values, np.arange(1000), np.mean, resamples=500, rng=rng)
+    assert honest.estimate == naive.estimate == values.mean()
+    # 20 independent means instead of 1000 values: sqrt(50) = 7 times wider, up to sampling
+    assert honest.high - honest.low > 4 * (naive.high - naive.low)
+
+
+def test_cluster_bootstrap_refuses_what_it_cannot_resample(rng):
+    with pytest.raises(ValueError, match="want at least 2 clusters"):
+        statistics.cluster_bootstrap([1.0, 2.0], [0, 0], np.mean, rng=rng)
+    with pytest.raises(ValueError, match="want a cluster per value, got 3 for 2"):
+        statistics.cluster_bootstrap([1.0, 2.0], [0, 1, 2], np.mean, rng=rng)
+
+
+def test_shape_of_two_points_by_hand():
+    # -1 and 1: z the same; ks = 1/2 - Phi(-1), skew 0, kurtosis 1 - 3; none is *within* one sd
+    found = statistics.shape([-1.0, 1.0])
+    np.testing.assert_allclose(found[:3], (0.5 - stats.norm.cdf(-1), 0.0, -2.0), atol=1e-12)
+    assert found.cover1 == 0.0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_shape_agrees_with_scipy(rng, ties):
+    x = rng.exponential(size=(500, 3))
+    x = np.round(x, 1) if ties else x
+    found = statistics.shape(x)
+    for k, column in enumerate(x.T):
+        peer = stats.kstest(column, stats.norm(column.mean(), column.std()).cdf)
+        np.testing.assert_allclose(found.ks[k], peer.statistic, rtol=1e-10)
+        np.testing.assert_allclose(found.skew[k], stats.skew(column), rtol=1e-10)
+        np.testing.assert_allclose(found.excess_kurtosis[k], stats.kurtosis(column), rtol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shift=st.floats(-1e4, 1e4), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
+def test_shape_does_not_change_under_shift_and_stretch(shift, scale, seed):
+    x = np.random.default_rng(seed).laplace(size=64)
+    # x a + b is rounded by 2e-16 |b| / a of a standard deviation: at most 2e-9 here
+    moved = statistics.shape(x * scale + shift)
+    np.testing.assert_allclose(moved[:3], statistics.shape(x)[:3], atol=1e-7)
+
+
+def test_constant_column_has_no_shape():
+    with pytest.raises(ValueError, match="got a constant one"):
+        statistics.shape(np.array([[1.0, 2.0], [1.0, 3.0]]))
+
+
+def test_ks_reference_is_the_lilliefors_law():
+    # Lilliefors' table: the 95 % point for n = 100 is 0.886 / sqrt(100), up to 2 %
+    found = statistics.ks_reference(100, 2000, np.random.default_rng(3))
+    assert found.shape == (2000,)
+    assert (np.diff(found) >= 0).all()
+    assert abs(np.quantile(found, 0.95) / 0.0886 - 1) < 0.05
