@@ -1,0 +1,60 @@
+"""The trained subset of a network's parameters, as one matrix that an optimizer can step."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import one_of
+
+
+def trained_names(net: SeedBatchedMLP, trainable: Sequence[str] | None) -> list[str]:
+    if trainable is None:
+        return list(net.params)
+    kinds = {name.rstrip("0123456789") for name in net.params}
+    for wanted in trainable:
+        one_of("trainable", wanted, sorted(kinds | set(net.params)))
+    names = [n for n in net.params if n in trainable or n.rstrip("0123456789") in trainable]
+    if not names:
+        raise ValueError("trainable: want at least one parameter, got none; None trains all")
+    return names
+
+
+def _flat_mask(net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]) -> Tensor:
+    for name, mask in masks.items():
+        one_of("masks", name, names)
+        if mask.shape != net.params[name].shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"masks[{name!r}]: want bool of shape {tuple(net.params[name].shape)}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+    full = [masks.get(n, torch.ones(net.params[n].shape, dtype=torch.bool)) for n in names]
+    return torch.cat([mask.flatten(1) for mask in full], 1)
+
+
+class Trained:
+    """The trained parameters as one matrix (S, P), seen through leaves that carry gradients."""
+
+    def __init__(self, net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]):
+        self.names = names
+        self.flat = torch.cat([net.params[name].flatten(1) for name in names], 1)
+        self.mask = _flat_mask(net, names, masks) if masks else None
+        parts = self.views(self.flat, net)
+        self.leaves = [parts[name].detach().requires_grad_() for name in names]
+        self.all = {**net.params, **dict(zip(names, self.leaves, strict=True))}
+
+    def views(self, flat: Tensor, net: SeedBatchedMLP) -> dict[str, Tensor]:
+        """The matrix cut into name -> (S, ...)."""
+        parts = flat.split([net.params[name][0].numel() for name in self.names], 1)
+        return {
+            name: part.unflatten(1, net.params[name].shape[1:])
+            for name, part in zip(self.names, parts, strict=True)
+        }
+
+    def gradient(self, losses: Tensor) -> Tensor:
+        """Gradients of each seed's own loss, (S, P), zero where a mask forbids training."""
+        grads = torch.autograd.grad(losses.sum(), self.leaves)
+        flat = torch.cat([grad.flatten(1) for grad in grads], 1)
+        # Not a product: 0 * NaN would reach a weight that is not trained.
+        return flat if self.mask is None else flat.masked_fill_(~self.mask, 0.0)

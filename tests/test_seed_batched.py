@@ -1,0 +1,368 @@
+"""Seed-batched networks: what they compute, and that the networks never meet."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlib.networks.batches import batch_order, fit_rows, weight_mask
+from bnlib.networks.seed_batched import Moments, SeedBatchedMLP, moments, normalize, trace
+from bnlib.networks.spec import ACTIVATIONS, NORMS, Spec
+
+SEEDS = (3, 0, 11)
+SIZES = (5, 7, 6, 4)
+LIVE = [norm for norm in NORMS if norm != "frozen"]
+
+
+def rows(m=9, seed=0, d=5):
+    return torch.from_numpy(np.random.default_rng(seed).normal(1.0, 2.0, (len(SEEDS), m, d)))
+
+
+def generic(net, seed=1):
+    """The network with every parameter moved, so that no zero or one can hide a mistake."""
+    rng = np.random.default_rng(seed)
+    return {k: v + torch.from_numpy(rng.normal(0, 0.5, v.shape)) for k, v in net.params.items()}
+
+
+def one(params, s):
+    return {name: value[s : s + 1] for name, value in params.items()}
+
+
+def by_hand(norm, z, gamma, beta, eps):
+    """The norms once more, in NumPy, one network at a time."""
+    axis = 1 if norm == "layer" else 0
+    mu, var = z.mean(axis, keepdims=True), z.var(axis, keepdims=True)
+    x_hat = {
+        "none": z,
+        "affine": z,
+        "batch": (z - mu) / np.sqrt(var + eps),
+        "layer": (z - mu) / np.sqrt(var + eps),
+        "mean-only": z - mu,
+        "std-only": z / np.sqrt(var + eps),
+    }[norm]
+    return x_hat if norm == "none" else gamma * x_hat + beta
+
+
+@pytest.mark.parametrize("norm", LIVE)
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_forward_is_the_formula_network_by_network(norm, order):
+    spec = Spec(SIZES, activation="tanh", norm=norm, order=order, output_norm=norm, eps=0.3)
+    net, x = SeedBatchedMLP(spec, SEEDS), rows()
+    params = generic(net)
+    got = net.forward(params, x)
+    for s in range(len(SEEDS)):
+        p = {name: value[s].numpy() for name, value in params.items()}
+        a = x[s].numpy()
+        for layer in (1, 2, 3):
+            z = a @ p[f"W{layer}"].T + p.get(f"b{layer}", 0.0)
+            phi = np.tanh if layer < 3 else np.copy
+            pair = p.get(f"gamma{layer}"), p.get(f"beta{layer}")
+            pre = order == "pre"
+            a = by_hand(norm, z if pre or layer == 3 else phi(z), *pair, spec.eps)
+            a = phi(a) if pre else a
+        np.testing.assert_allclose(got[s].numpy(), a, rtol=1e-12, atol=1e-12)
+
+
+def torch_twin(spec, params, s):
+    """The same network of torch.nn modules, holding the parameters of network s."""
+    modules, last = [], len(spec.sizes) - 1
+    for layer in range(1, last + 1):
+        linear = nn.Linear(*spec.sizes[layer - 1 : layer + 1], bias=spec.has_bias(layer)).double()
+        linear.weight.data = params[f"W{layer}"][s]
+        if spec.has_bias(layer):
+            linear.bias.data = params[f"b{layer}"][s]
+        norm = nn.BatchNorm1d(spec.sizes[layer], eps=spec.eps).double()
+        if layer < last:
+            norm.weight.data, norm.bias.data = params[f"gamma{layer}"][s], params[f"beta{layer}"][s]
+            modules += [linear, norm, nn.ReLU()]
+        else:
+            modules += [linear]
+    return nn.Sequential(*modules)
+
+
+def test_outputs_and_gradients_are_those_of_torch_modules():
+    spec = Spec(SIZES)
+    net, x = SeedBatchedMLP(spec, SEEDS), rows(m=16)
+    params = {k: v.requires_grad_() for k, v in generic(net).items()}
+    out = net.forward(params, x)
+    grads = torch.autograd.grad(out.sin().sum(), list(params.values()))
+    for s in range(len(SEEDS)):
+        detached = {k: v.detach() for k, v in params.items()}
+        twin = torch_twin(spec, detached, s)
+        expected = twin(x[s])
+        expected.sin().sum().backward()
+        torch.testing.assert_close(out[s], expected, rtol=1e-12, atol=1e-12)
+        theirs = {
+            **{f"W{i + 1}": twin[3 * i].weight.grad for i in range(3)},
+            **{f"gamma{i + 1}": twin[3 * i + 1].weight.grad for i in range(2)},
+            **{f"beta{i + 1}": twin[3 * i + 1].bias.grad for i in range(2)},
+            "b3": twin[6].bias.grad,
+        }
+        for name, grad in zip(params, grads, strict=True):
+            torch.testing.assert_close(grad[s], theirs[name], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm", LIVE)
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_all_networks_at_once_equal_each_network_alone(norm, activation):
+    net = SeedBatchedMLP(Spec(SIZES, activation=activation, norm=norm, input_norm=norm), SEEDS)
+    params, x = generic(net), rows()
+    together = net.forward(params, x)
+    for s in range(len(SEEDS)):
+        alone = net.forward(one(params, s), x[s : s + 1])
+        torch.testing.assert_close(together[s : s + 1], alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", LIVE)
+def test_nan_in_one_network_leaves_every_bit_of_the_others(norm):
+    net = SeedBatchedMLP(Spec(SIZES, norm=norm), SEEDS)
+    params, x = generic(net), rows()
+    clean = net.forward(params, x)
+    x[1, 2, 3] = float("nan")
+    dirty = net.forward(params, x)
+    assert torch.isnan(dirty[1]).any()
+    assert torch.equal(dirty[[0, 2]], clean[[0, 2]])
+
+
+def test_arms_of_a_seed_start_with_the_same_weights_and_other_seeds_with_others():
+    arms = [SeedBatchedMLP(Spec(SIZES, norm=norm), SEEDS).params for norm in NORMS]
+    for params in arms:
+        for layer in (1, 2, 3):
+            assert torch.equal(params[f"W{layer}"], arms[0][f"W{layer}"])
+    assert not torch.equal(arms[0]["W1"][0], arms[0]["W1"][1])
+    alone = SeedBatchedMLP(Spec(SIZES), SEEDS[2:]).params
+    assert torch.equal(alone["W2"][0], arms[0]["W2"][2])
+
+
+@pytest.mark.parametrize(("activation", "gain"), [("relu", 2.0), ("tanh", 1.0), ("sigmoid", 1.0)])
+def test_weights_have_variance_gain_over_fan_in_and_gain_one_in_the_last_layer(activation, gain):
+    params = SeedBatchedMLP(Spec((200, 300, 250), activation=activation), range(4)).params
+    # A variance from n normal numbers is off by sqrt(2/n) of itself: 0.3 % for n = 240 000.
+    assert float(params["W1"].var() * 200) == pytest.approx(gain, rel=0.015)
+    assert float(params["W2"].var() * 300) == pytest.approx(1.0, rel=0.015)
+
+
+def test_a_bias_stands_only_where_no_norm_follows_the_linear_map():
+    def biases(**options):
+        params = SeedBatchedMLP(Spec(SIZES, **options), SEEDS).params
+        return {name for name in params if name in ("b1", "b2", "b3")}
+
+    assert biases(norm="none") == {"b1", "b2", "b3"}
+    assert biases(norm="batch") == {"b3"}
+    assert biases(norm="batch", output_norm="batch") == set()
+    assert biases(norm="batch", order="post") == {"b1", "b2", "b3"}
+
+
+def test_scale_and_shift_switches_remove_gamma_and_beta():
+    def kinds(scale, shift):
+        net = SeedBatchedMLP(Spec(SIZES, scale=scale, shift=shift), SEEDS)
+        return {n for n in net.params if n.startswith(("gamma", "beta"))}
+
+    assert kinds(True, True) == {"gamma1", "gamma2", "beta1", "beta2"}
+    assert kinds(True, False) == {"gamma1", "gamma2"}
+    assert kinds(False, True) == {"beta1", "beta2"}
+    assert kinds(False, False) == set()
+
+
+def test_one_norm_a_hidden_layer_can_be_given():
+    net = SeedBatchedMLP(Spec(SIZES, norm=("none", "batch")), SEEDS)
+    assert {"b1", "gamma2", "beta2", "b3"} == {n for n in net.params if n[0] != "W"}
+
+
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_recalibrated_statistics_are_exact_and_reproduce_training_mode_on_the_same_rows(order):
+    spec = Spec(SIZES, order=order, input_norm="batch", output_norm="batch")
+    net, x = SeedBatchedMLP(spec, SEEDS), rows(m=40)
+    net.params = generic(net)
+    stats = net.recalibrate(x)
+    seen = net.trace(net.params, x)
+    assert set(stats) == {0, 1, 2, 3}
+    for site in stats:
+        z = seen.pre[site].numpy()
+        np.testing.assert_allclose(stats[site].mean.numpy(), z.mean(1), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(stats[site].var.numpy(), z.var(1), rtol=1e-12, atol=1e-12)
+    evaluated = net.forward(net.params, x, stats=stats)
+    torch.testing.assert_close(evaluated, seen.output, rtol=1e-12, atol=1e-12)
+    # In evaluation mode a row's output does not depend on the rows beside it.
+    few = net.forward(net.params, x[:, :3], stats=stats)
+    torch.testing.assert_close(few, evaluated[:, :3], rtol=1e-12, atol=1e-12)
+
+
+def test_frozen_statistics_give_the_values_of_batch_but_an_ordinary_gradient():
+    x = rows(m=12)
+    batch, frozen = (SeedBatchedMLP(Spec(SIZES, norm=n), SEEDS) for n in ("batch", "frozen"))
+    stats = frozen.recalibrate(x)
+    seen = batch.trace(batch.params, x)
+    z = seen.pre[1].detach().requires_grad_()
+    out = frozen.trace(frozen.params, x, stats=stats)
+    torch.testing.assert_close(out.output, seen.output, rtol=1e-12, atol=1e-12)
+    pair = frozen.params["gamma1"], frozen.params["beta1"]
+    dy = rows(m=12, seed=5, d=7)
+    y = normalize("frozen", z, *pair, stats[1], 1e-5)
+    (dx,) = torch.autograd.grad(y, z, dy)
+    rstd = (stats[1].var + 1e-5).rsqrt().unsqueeze(1)
+    torch.testing.assert_close(dx, dy * rstd, rtol=1e-12, atol=1e-12)
+
+
+# torch compiles its own jvp decompositions with torch.jit at the first forward-mode call.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.*is deprecated:DeprecationWarning")
+def test_forward_is_a_function_that_torch_func_can_differentiate_twice_and_forward():
+    net, x = SeedBatchedMLP(Spec(SIZES, activation="tanh"), SEEDS), rows()
+    params = generic(net)
+    v = generic(net, seed=7)
+
+    def loss(p):
+        return net.forward(p, x).square().sum()
+
+    slope = torch.func.jvp(loss, (params,), (v,))[1]
+    grads = torch.func.grad(loss)(params)
+    pairing = sum((grads[k] * v[k]).sum() for k in v)
+    torch.testing.assert_close(slope, pairing, rtol=1e-10, atol=1e-10)
+    hv = torch.func.jvp(torch.func.grad(loss), (params,), (v,))[1]
+    h = 1e-5
+    up, down = (
+        torch.func.grad(loss)({k: params[k] + sign * h * v[k] for k in v}) for sign in (1, -1)
+    )
+    for k in v:
+        # Central difference: truncation h^2 times a third derivative, rounding eps/h, relative.
+        torch.testing.assert_close(hv[k], (up[k] - down[k]) / (2 * h), rtol=1e-5, atol=1e-4)
+    stacked = {k: torch.stack([params[k], v[k]]) for k in v}
+    both = torch.vmap(lambda p: net.forward(p, x))(stacked)
+    torch.testing.assert_close(both[1], net.forward(v, x), rtol=1e-12, atol=1e-12)
+
+
+def test_without_eps_two_rows_become_plus_and_minus_one():
+    spec = Spec((5, 7), input_norm="batch", eps=0.0)
+    net = SeedBatchedMLP(spec, SEEDS)
+    seen = trace(spec, {**net.params, "W1": torch.eye(7, 5).double().expand(3, 7, 5)}, rows(m=2))
+    units = (seen.output - net.params["b1"].unsqueeze(1))[..., :5]
+    torch.testing.assert_close(units.abs(), torch.ones_like(units), rtol=1e-12, atol=0)
+
+
+def test_batch_norm_by_the_kernel_equals_the_composed_formula():
+    rng = np.random.default_rng(2)
+    x, dy = rows(m=7), rows(m=7, seed=8)
+    gamma, beta = (torch.from_numpy(rng.normal(size=(3, 5))) for _ in range(2))
+    inputs = [t.clone().requires_grad_() for t in (x, gamma, beta)]
+    x_hat = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 0.3).sqrt()
+    y = normalize("batch", *inputs, None, 0.3)
+    torch.testing.assert_close(y, gamma[:, None] * x_hat + beta[:, None], rtol=1e-12, atol=1e-12)
+    kernel = torch.autograd.grad(y, inputs, dy)
+    moved = normalize("batch", *inputs, moments(inputs[0]), 0.3)
+    composed = torch.autograd.grad(moved, inputs, dy)
+    for ours, theirs in zip(kernel, composed, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_without_eps_a_constant_channel_is_nan_in_its_own_network_only():
+    x = rows()
+    x[1, :, 2] = 4.0
+    net = SeedBatchedMLP(Spec((5, 3), input_norm="batch", eps=0.0), SEEDS)
+    out = net.forward(net.params, x)
+    assert torch.isnan(out[1]).all()
+    assert torch.isfinite(out[[0, 2]]).all()
+
+
+def test_one_row_is_refused_in_training_mode_and_fine_with_statistics():
+    net = SeedBatchedMLP(Spec(SIZES), SEEDS)
+    with pytest.raises(ValueError, match="need m >= 2 rows to normalize over, got 1"):
+        net.forward(net.params, rows(m=1))
+    stats = net.recalibrate(rows())
+    assert net.forward(net.params, rows(m=1), stats=stats).shape == (3, 1, 4)
+    with pytest.raises(ValueError, match="'frozen': want stats"):
+        trace(Spec(SIZES, norm="frozen"), net.params, rows())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": (5,)}, "sizes: want"),
+        ({"sizes": (5, 0, 4)}, "width 0"),
+        ({"norm": "bacth"}, "did you mean 'batch'"),
+        ({"activation": "rely"}, "did you mean 'relu'"),
+        ({"order": "before"}, "order: want one of 'pre', 'post'"),
+        ({"norm": ("batch",)}, "each of 2 hidden layers"),
+        ({"output_norm": True}, "norm: want one of"),
+        ({"eps": -1e-5}, "eps: want a finite number >= 0"),
+    ],
+    ids=lambda v: str(v)[:30],
+)
+def test_a_description_that_cannot_be_built_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Spec(**{"sizes": SIZES, **options})
+
+
+@pytest.mark.parametrize("seeds", [(), (-1, 2)])
+def test_seeds_that_cannot_be_used_are_refused(seeds):
+    with pytest.raises(ValueError, match="seeds: want at least one"):
+        SeedBatchedMLP(Spec(SIZES), seeds)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "loss", "message"),
+    [
+        (np.zeros((8, 4)), np.zeros(8, int), "cross-entropy", r"x: want rows \(n, 5\)"),
+        (np.zeros((2, 8, 5)), np.zeros(8, int), "cross-entropy", r"x: want rows .* got"),
+        (np.zeros((0, 5)), np.zeros(0, int), "cross-entropy", r"n >= 1"),
+        (np.full((8, 5), np.inf), np.zeros(8, int), "cross-entropy", "x: want finite"),
+        (np.zeros((8, 5)), np.zeros(7, int), "cross-entropy", r"y: want shape \(8,\)"),
+        (np.zeros((8, 5)), np.zeros(8), "cross-entropy", "class numbers as integers"),
+        (np.zeros((8, 5)), np.arange(8), "cross-entropy", r"want classes 0\.\.3"),
+        (np.zeros((8, 5)), np.arange(8) - 5, "cross-entropy", r"got -5\.\.2"),
+        (np.zeros((8, 5)), np.zeros((8, 3)), "mse", r"y: want shape \(8, 4\)"),
+        (np.zeros((8, 5)), np.full((8, 4), np.nan), "mse", "y: want finite targets"),
+        (np.zeros((8, 5)), np.zeros((8, 4)), "hinge", "loss: want one of"),
+    ],
+    ids=lambda v: str(v)[:24] if isinstance(v, str) else "",
+)
+def test_rows_and_labels_that_do_not_fit_are_refused(x, y, loss, message):
+    with pytest.raises(ValueError, match=message):
+        fit_rows(SeedBatchedMLP(Spec(SIZES), SEEDS), x, y, loss)
+
+
+def test_own_rows_and_shared_rows_give_the_same_batches():
+    net = SeedBatchedMLP(Spec(SIZES), SEEDS)
+    x, y = np.random.default_rng(0).normal(size=(8, 5)), np.arange(8) % 4
+    order = batch_order(SEEDS, 8, batch=3, steps=4)
+    shared = fit_rows(net, x, y, "cross-entropy").batches(order)
+    own = fit_rows(net, np.stack([x] * 3), y, "cross-entropy").batches(order)
+    for (xa, ya), (xb, yb), rows_ in zip(shared, own, order, strict=True):
+        assert torch.equal(xa, xb)
+        assert torch.equal(ya, yb)
+        assert torch.equal(xa, torch.from_numpy(x)[rows_])
+
+
+def test_batch_order_is_a_walk_through_permutations_of_the_seed_alone():
+    order = batch_order(SEEDS, 10, batch=3, steps=7)
+    assert order.shape == (7, 3, 3)
+    for s in range(3):
+        for epoch in (order[:3, s], order[3:6, s]):
+            assert len(set(epoch.flatten().tolist())) == 9
+    assert torch.equal(batch_order(SEEDS[1:], 10, batch=3, steps=4), order[:4, 1:])
+    assert not torch.equal(order[:, 0], order[:, 1])
+
+
+@pytest.mark.parametrize("batch", [0, 11])
+def test_a_batch_that_cannot_be_filled_is_refused(batch):
+    with pytest.raises(ValueError, match="batch: want 1 to n = 10"):
+        batch_order(SEEDS, 10, batch=batch, steps=1)
+
+
+@pytest.mark.parametrize("count", [1, 26, 7 * 5 + 6 * 7 + 4 * 6])
+def test_weight_mask_has_exactly_the_wanted_number_of_entries(count):
+    net = SeedBatchedMLP(Spec(SIZES), SEEDS)
+    masks = weight_mask(net, count)
+    assert {n: m.shape for n, m in masks.items()} == {
+        n: p.shape for n, p in net.params.items() if n[0] == "W"
+    }
+    assert [sum(int(m[s].sum()) for m in masks.values()) for s in range(3)] == [count] * 3
+    with pytest.raises(ValueError, match="count: want 1 to 101"):
+        weight_mask(net, 102)
+
+
+def test_float32_starts_from_the_rounded_float64_network():
+    wide, narrow = (SeedBatchedMLP(Spec(SIZES), SEEDS, t) for t in (torch.float64, torch.float32))
+    assert torch.equal(wide.params["W1"].float(), narrow.params["W1"])
+    stats = narrow.recalibrate(rows())
+    assert isinstance(stats[1], Moments)
+    assert stats[1].mean.dtype == torch.float32

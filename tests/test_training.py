@@ -1,0 +1,375 @@
+"""Training of seed-batched networks: seeds apart, equal to plain torch, refusals, determinism."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bnlib import training
+from bnlib.networks.batches import weight_mask
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import Spec
+
+SEEDS = (4, 0, 9)
+RECIPE = {"steps": 25, "batch": 8, "lr": 0.1}
+ARMS = {
+    "plain": Spec((6, 12, 10, 3), norm="none"),
+    "affine": Spec((6, 12, 10, 3), norm="affine"),
+    "batch": Spec((6, 12, 10, 3)),
+    "batch without scale": Spec((6, 12, 10, 3), scale=False),
+    "batch after tanh": Spec((6, 12, 10, 3), activation="tanh", order="post"),
+    "batch at both ends": Spec((6, 12, 10, 3), input_norm="batch", output_norm="batch"),
+    "layer": Spec((6, 12, 10, 3), norm="layer"),
+    "mean-only": Spec((6, 12, 10, 3), norm="mean-only"),
+    "std-only": Spec((6, 12, 10, 3), norm="std-only", eps=0.1),
+}
+OPTIMIZERS = {
+    "sgd": {"momentum": 0.9, "schedule": "cosine"},
+    "adam": {"optimizer": "adam", "lr": 0.01, "schedule": "step"},
+}
+
+
+@pytest.fixture
+def data():
+    """Own rows and labels for each seed; the classes can be learned."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.5, 1.5, (len(SEEDS), 40, 6))
+    return x, (x @ rng.normal(size=(6, 3))).argmax(-1)
+
+
+def differ(a, b):
+    return max(float((a[k] - b[k]).detach().abs().max()) for k in a)
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("spec", ARMS.values(), ids=list(ARMS))
+def test_all_seeds_at_once_equal_a_loop_over_single_seeds(spec, options, data):
+    x, y = data
+    net = SeedBatchedMLP(spec, SEEDS)
+    history = training.train(net, x, y, **{**RECIPE, **options})
+    for s, seed in enumerate(SEEDS):
+        single = SeedBatchedMLP(spec, [seed])
+        alone = training.train(single, x[s], y[s], **{**RECIPE, **options})
+        np.testing.assert_allclose(history.loss[:, s], alone.loss[:, 0], rtol=1e-9)
+        assert differ({k: v[s : s + 1] for k, v in net.params.items()}, single.params) < 1e-9
+
+
+class Norm(nn.Module):
+    """The norms of `Spec` from other sources: torch's modules, or a line of its own."""
+
+    def __init__(self, kind, width, eps):
+        super().__init__()
+        self.kind, self.eps = kind, eps
+        made = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}.get(kind)
+        self.inner = made(width, eps=eps) if made else None
+        self.weight, self.bias = (
+            (self.inner.weight, self.inner.bias)
+            if self.inner
+            else (nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width)))
+        )
+
+    def forward(self, x):
+        if self.inner:
+            return self.inner(x)
+        if self.kind == "mean-only":
+            x = x - x.mean(0)
+        if self.kind == "std-only":
+            x = x / (x.var(0, unbiased=False) + self.eps).sqrt()
+        return self.weight * x + self.bias
+
+
+def torch_twin(spec, params):
+    """The network of one seed built of torch.nn modules, and name -> its parameter."""
+    modules, named, last = [], {}, len(spec.sizes) - 1
+    phi = {"relu": nn.ReLU, "tanh": nn.Tanh}[spec.activation]
+    for layer in range(last + 1):
+        if layer > 0:
+            modules.append(nn.Linear(*spec.sizes[layer - 1 : layer + 1], spec.has_bias(layer)))
+            named[f"W{layer}"], named[f"b{layer}"] = modules[-1].weight, modules[-1].bias
+        tail = [phi()] if 0 < layer < last else []
+        if spec.norms[layer] != "none":
+            norm = Norm(spec.norms[layer], spec.sizes[layer], spec.eps)
+            named[f"gamma{layer}"], named[f"beta{layer}"] = norm.weight, norm.bias
+            tail = [norm, *tail] if spec.order == "pre" else [*tail, norm]
+        modules += tail
+    twin = nn.Sequential(*modules).double()
+    for name in params:
+        named[name].data = params[name][0].clone()
+    for name in set(named) - set(params):
+        if named[name] is not None:
+            named[name].requires_grad_(False)
+    return twin, named
+
+
+def torch_optimizer(twin, steps, *, lr, optimizer="sgd", momentum=0.0, schedule="constant"):
+    free = [p for p in twin.parameters() if p.requires_grad]
+    adam = optimizer == "adam"
+    made = torch.optim.Adam(free, lr) if adam else torch.optim.SGD(free, lr, momentum)
+    if schedule == "cosine":
+        return made, torch.optim.lr_scheduler.CosineAnnealingLR(made, steps)
+    marks = [-(-steps // 2), -(-3 * steps // 4)] if schedule == "step" else []
+    return made, torch.optim.lr_scheduler.MultiStepLR(made, marks)
+
+
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("spec", ARMS.values(), ids=list(ARMS))
+def test_a_single_seed_is_plain_torch_within_rounding(spec, options, data):
+    x, y = torch.from_numpy(data[0][0]), torch.from_numpy(data[1][0])
+    net, recipe = SeedBatchedMLP(spec, [4]), {**RECIPE, **options}
+    twin, named = torch_twin(spec, net.params)
+    steps, batch = recipe.pop("steps"), recipe.pop("batch")
+    optimizer, schedule = torch_optimizer(twin, steps, **recipe)
+    expected = []
+    for rows in training.batch_order([4], 40, batch=batch, steps=steps)[:, 0]:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(twin(x[rows]), y[rows])
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        expected.append(float(loss.detach()))
+    history = training.train(net, x, y, steps=steps, batch=batch, **recipe)
+    np.testing.assert_allclose(history.loss[:, 0], expected, rtol=1e-9)
+    assert (
+        differ({k: v[0] for k, v in net.params.items()}, {k: named[k] for k in net.params}) < 1e-9
+    )
+
+
+def test_the_same_seeds_give_the_same_bytes_and_arms_see_the_same_batches(data):
+    x, y = data
+
+    def run(spec):
+        net, seen = SeedBatchedMLP(spec, SEEDS), []
+        training.train(net, x, y, **RECIPE, on_step=lambda step: seen.append(step.x.clone()))
+        return {k: v.numpy().tobytes() for k, v in net.params.items()}, torch.stack(seen)
+
+    (first, batches), (second, _) = run(ARMS["batch"]), run(ARMS["batch"])
+    assert first == second
+    assert torch.equal(run(ARMS["plain"])[1], batches)
+
+
+def test_a_diverging_seed_is_flagged_and_leaves_every_bit_of_the_others(data):
+    x, y = data
+    calm, wild = (SeedBatchedMLP(ARMS["plain"], SEEDS) for _ in range(2))
+    recipe = {**RECIPE, "steps": 40, "momentum": 0.9}
+    fine = training.train(calm, x, y, **{**recipe, "lr": [0.05, 0.05, 0.05]})
+    history = training.train(wild, x, y, **{**recipe, "lr": [0.05, 1e200, 0.05]})
+    assert history.diverged.tolist() == [False, True, False]
+    assert 0 < history.diverged_at[1] < 40
+    assert np.isfinite(history.loss[: history.diverged_at[1], 1]).all()
+    assert not fine.diverged.any()
+    for name, value in calm.params.items():
+        assert torch.equal(value[[0, 2]], wild.params[name][[0, 2]])
+    assert history.loss[:, [0, 2]].tobytes() == fine.loss[:, [0, 2]].tobytes()
+
+
+def test_parameters_that_break_only_in_the_last_step_are_flagged_too():
+    net = SeedBatchedMLP(Spec((1, 1), norm=()), [5, 6])
+    net.params = {k: torch.ones_like(v) for k, v in net.params.items()}
+    options = {"steps": 1, "batch": 1, "loss": "mse", "lr": [1e308, 0.1]}
+    history = training.train(net, [[2.0]], [[1.0]], **options)
+    assert np.isfinite(history.loss).all()
+    assert history.diverged_at.tolist() == [1, -1]
+
+
+def test_a_rate_for_each_seed_is_that_of_its_own_run(data):
+    x, y = data
+    mixed, slow = (SeedBatchedMLP(ARMS["batch"], SEEDS) for _ in range(2))
+    training.train(mixed, x, y, steps=9, batch=8, lr=[0.3, 0.01, 0.3])
+    training.train(slow, x, y, steps=9, batch=8, lr=0.01)
+    assert torch.equal(mixed.params["W1"][1], slow.params["W1"][1])
+    assert not torch.equal(mixed.params["W1"][0], slow.params["W1"][0])
+
+
+def test_only_the_trainable_parameters_move(data):
+    for wanted, moved in (
+        (["gamma", "beta1"], {"gamma1", "gamma2", "beta1"}),
+        (["W3", "b3"], {"W3", "b3"}),
+    ):
+        net = SeedBatchedMLP(ARMS["batch"], SEEDS)
+        start = net.params
+        training.train(net, *data, **RECIPE, trainable=wanted)
+        assert {k for k in start if not torch.equal(start[k], net.params[k])} == moved
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_masked_training_moves_exactly_the_chosen_weights(optimizer, data):
+    net = SeedBatchedMLP(Spec((6, 12, 10, 3), activation="tanh"), SEEDS)
+    start, masks = net.params, weight_mask(net, 17)
+    training.train(net, *data, **RECIPE, optimizer=optimizer, trainable=list(masks), masks=masks)
+    for name, mask in masks.items():
+        assert torch.equal(net.params[name] != start[name], mask)
+    assert torch.equal(net.params["gamma1"], start["gamma1"])
+
+
+def test_mean_squared_error_of_a_linear_map_goes_to_zero_and_matches_numpy():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(50, 4))
+    y = x @ rng.normal(size=(4, 2)) + 1.5
+    net = SeedBatchedMLP(Spec((4, 2), norm=()), SEEDS)
+    p = {k: v.numpy() for k, v in net.params.items()}
+    error = [((x @ p["W1"][s].T + p["b1"][s] - y) ** 2).mean() for s in range(3)]
+    before = training.losses(net, x, y, loss="mse")
+    np.testing.assert_allclose(before, error, rtol=1e-12)
+    training.train(net, x, y, steps=400, batch=50, lr=0.3, loss="mse")
+    assert (training.losses(net, x, y, loss="mse") < 1e-12).all()
+
+
+def test_first_step_of_gradient_descent_by_hand():
+    # One weight w, one row x = 2, target 1, loss (2 w - 1)^2: dw = 4 (2 w - 1), lr 1/16.
+    net = SeedBatchedMLP(Spec((1, 1), norm=()), [5])
+    net.params = {"W1": torch.tensor([[[2.0]]]).double(), "b1": torch.zeros(1, 1).double()}
+    seen = []
+    training.train(
+        net,
+        [[2.0]],
+        [[1.0]],
+        steps=1,
+        batch=1,
+        lr=1 / 16,
+        loss="mse",
+        on_step=lambda step: seen.append((float(step.loss), float(step.grads["W1"]))),
+    )
+    assert seen == [(9.0, 12.0)]
+    assert net.params["W1"].item() == 2.0 - 12 / 16
+    assert net.params["b1"].item() == -6 / 16
+
+
+def test_per_unit_gradients_of_a_step_are_those_of_autograd(data):
+    x, y = data
+    net, seen = SeedBatchedMLP(ARMS["batch"], SEEDS), []
+
+    def watch(step):
+        p = {k: v.detach().clone().requires_grad_() for k, v in step.params.items()}
+        loss = training.seed_losses(net.forward(p, step.x), step.y, "cross-entropy").sum()
+        seen.append((step.grads["W1"].norm(dim=-1), torch.autograd.grad(loss, p["W1"])[0]))
+
+    training.train(net, x, y, **RECIPE, on_step=watch)
+    assert len(seen) == 25
+    for norm, grad in seen:
+        assert norm.shape == (3, 12)
+        torch.testing.assert_close(norm, grad.norm(dim=-1), rtol=1e-12, atol=1e-14)
+
+
+def test_frozen_statistics_train_as_constants_and_batch_statistics_do_not(data):
+    x, y = data
+    spec = Spec((6, 12, 3), norm="frozen")
+    frozen, batch = SeedBatchedMLP(spec, SEEDS), SeedBatchedMLP(Spec((6, 12, 3)), SEEDS)
+    stats = frozen.recalibrate(x)
+    history = training.train(frozen, x, y, **{**RECIPE, "batch": 40}, stats=stats)
+    other = training.train(batch, x, y, **{**RECIPE, "batch": 40})
+    np.testing.assert_allclose(history.loss[0], other.loss[0], rtol=1e-12)
+    assert (abs(history.loss[5] - other.loss[5]) > 1e-6).all()
+
+
+def test_running_statistics_follow_torch_layers(data):
+    x, y = data
+    net = SeedBatchedMLP(ARMS["batch"], SEEDS)
+    twin, _ = torch_twin(ARMS["batch"], SeedBatchedMLP(ARMS["batch"], SEEDS[:1]).params)
+    order = training.batch_order(SEEDS, 40, batch=8, steps=3)
+    tracker = training.RunningTracker(new_weight=0.1)
+    training.train(
+        net, x, y, steps=3, batch=8, lr=1e-300, on_step=tracker
+    )  # the rate moves nothing, so torch's layers see the same inputs
+    for rows in order[:, 0]:
+        twin(torch.from_numpy(x[0])[rows])
+    layer = twin[1].inner
+    torch.testing.assert_close(tracker.stats()[1].mean[0], layer.running_mean)
+    torch.testing.assert_close(tracker.stats()[1].var[0], layer.running_var)
+    with torch.no_grad():
+        expected = twin.eval()(torch.from_numpy(x[0]))
+    got = net.forward(net.params, torch.from_numpy(x), stats=tracker.stats())[0]
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_accuracy_counts_rows_and_calls_nan_wrong():
+    net = SeedBatchedMLP(Spec((2, 2), norm=()), [0, 1])
+    flip = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double()
+    net.params = {
+        "W1": torch.stack([torch.eye(2).double(), flip]),
+        "b1": torch.zeros(2, 2).double(),
+    }
+    x, y = [[3.0, 1.0], [2.0, 5.0], [0.0, 1.0], [9.0, 8.0]], [0, 1, 1, 1]
+    np.testing.assert_array_equal(training.accuracy(net, x, y), [0.75, 0.25])
+    net.params["b1"][1, 0] = float("nan")
+    np.testing.assert_array_equal(training.accuracy(net, x, y), [0.75, 0.0])
+
+
+def test_pick_rate_finds_the_rate_that_trains_and_flags_edges_and_divergence(data):
+    x, y = data
+    options = {"steps": 60, "batch": 8, "momentum": 0.9}
+    picked = training.pick_rate(
+        ARMS["plain"], SEEDS, x, y, rates=[1e200, 1e-6, 0.05], held_out=12, **options
+    )
+    assert picked.rates.tolist() == [1e-6, 0.05, 1e200]
+    assert picked.rate == 0.05
+    assert not picked.at_edge
+    assert picked.diverged[2].all()
+    assert not picked.diverged[:2].any()
+    assert (picked.scores[2] == 0).all()
+    assert training.pick_rate(
+        ARMS["plain"], SEEDS, x, y, rates=[1e-6, 0.05], held_out=12, **options
+    ).at_edge
+
+
+def test_pick_rate_never_trains_on_held_out_rows_and_holds_out_the_same_for_every_arm(data):
+    x, y = data
+    x = x.copy()
+    x[:, :, 0] = np.arange(40)
+
+    def trained_rows(spec):
+        seen = []
+        training.pick_rate(
+            spec,
+            SEEDS,
+            x,
+            y,
+            rates=[1e-9],
+            held_out=10,
+            steps=30,
+            batch=10,
+            on_step=lambda step: seen.append(step.x[:, :, 0]),
+        )
+        return [set(rows.tolist()) for rows in torch.cat(seen, 1)]
+
+    assert [len(rows) for rows in trained_rows(ARMS["batch"])] == [30, 30, 30]
+    assert trained_rows(ARMS["batch"]) == trained_rows(ARMS["plain"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps: want a whole number >= 1, got 0"),
+        ({"steps": 2.0}, "steps: want a whole number"),
+        ({"batch": 41}, "batch: want 1 to n = 40"),
+        ({"batch": 1}, "needs m >= 2 rows"),
+        ({"lr": 0.0}, "lr: want finite rates > 0"),
+        ({"lr": float("nan")}, "lr: want finite rates > 0"),
+        ({"lr": [0.1, 0.1]}, "lr: want one rate or 3"),
+        ({"optimizer": "sdg"}, "did you mean 'sgd'"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"loss": "mae"}, "loss: want one of"),
+        ({"momentum": 1.0}, "momentum: want 0 <= momentum < 1"),
+        ({"momentum": 0.9, "optimizer": "adam"}, "adam has its own"),
+        ({"trainable": ["gama"]}, "did you mean 'gamma'"),
+        ({"trainable": []}, "at least one parameter"),
+        ({"masks": {"W9": torch.ones(1)}}, "masks: want one of"),
+        ({"masks": {"W1": torch.ones(3, 12, 5, dtype=torch.bool)}}, r"masks\['W1'\]: want bool"),
+        ({"order": torch.zeros(2, 3, 8, dtype=torch.int64)}, "order: want row numbers"),
+        ({"order": torch.full((25, 3, 8), 40)}, r"order: .*0\.\.39"),
+    ],
+    ids=lambda v: str(v)[:40] if isinstance(v, dict) else "",
+)
+def test_a_recipe_that_cannot_work_is_refused_before_the_first_step(change, message, data):
+    net = SeedBatchedMLP(ARMS["batch"], SEEDS)
+    start, called = net.params, []
+    with pytest.raises(ValueError, match=message):
+        training.train(net, *data, **{**RECIPE, **change}, on_step=called.append)
+    assert net.params is start
+    assert not called
+
+
+def test_an_unknown_option_and_a_frozen_norm_without_statistics_are_refused(data):
+    with pytest.raises(TypeError, match="weight_decay"):
+        training.train(SeedBatchedMLP(ARMS["batch"], SEEDS), *data, **RECIPE, weight_decay=0.1)
+    with pytest.raises(ValueError, match="'frozen': want stats"):
+        training.train(SeedBatchedMLP(Spec((6, 12, 3), norm="frozen"), SEEDS), *data, **RECIPE)
