@@ -1,0 +1,35 @@
+"""What turns `jupyter-book build .` into this book's build.
+
+Before Sphinx looks at a page, outdated notebooks are executed in parallel and myst-nb's cache is
+filled, so that myst-nb executes nothing (`chapters`). Then the directives `ledger` and `status`
+read the same executions, and `theme` repairs what the theme leaves to third parties.
+"""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from bnlib.publish.sphinx_ext import chapters, ledger, status, theme
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register configuration, events and directives."""
+    app.add_config_value("book_package", "bnlib", "env")
+    app.add_config_value("book_claims", "book/claims.toml", "env")
+    app.add_config_value("book_jobs", 0, "")
+    app.add_directive("ledger", ledger.Ledger)
+    app.add_directive("status", status.Status)
+    # 850 and 950: before and after sphinx-external-toc (900) reads the table of contents.
+    app.connect("config-inited", chapters.ignore_stray_files, priority=850)
+    app.connect("config-inited", chapters.prepare, priority=950)
+    app.connect("config-inited", theme.configure)
+    app.connect("builder-inited", theme.copy_files)
+    app.connect("builder-inited", chapters.use_cache, priority=600)  # after myst-nb (500)
+    app.connect("env-get-outdated", chapters.outdated)
+    app.connect("env-updated", chapters.retitled)
+    app.connect("doctree-resolved", ledger.resolve_links)
+    app.connect("doctree-resolved", theme.drop_thebe_nodes)
+    app.connect("html-page-context", theme.drop_thebe_files, priority=900)
+    app.connect("build-finished", chapters.ship_executed)
+    app.connect("build-finished", chapters.forget_after_warnings)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

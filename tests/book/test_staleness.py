@@ -1,0 +1,227 @@
+"""A page never shows a number that today's library would not give, and nothing runs twice.
+
+A miniature book with a library of its own is built as a user would, with `jupyter-book build`. Its
+notebooks leave a line in a log when they run, so the tests count kernels, not our own reports.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+CONFIG = """\
+title: Miniature
+author: Nobody
+copyright: "2026"
+only_build_toc_files: true
+exclude_patterns: [_build]
+execute: {execute_notebooks: cache, timeout: 100, stderr_output: show}
+sphinx:
+  recursive_update: true
+  extra_extensions: [bnlib.publish.sphinx_ext]
+  config: {project: Miniature, book_package: minilib, html_context: {default_mode: auto}}
+"""
+TOC = """\
+format: jb-book
+root: book/index
+chapters:
+  - file: notebooks/direct
+  - file: notebooks/indirect
+  - file: notebooks/apart
+  - file: book/claims
+  - file: book/status
+"""
+CLAIMS = """\
+[[claim]]
+id = "large"
+statement = "The number $n$ is large."
+source = "Nobody"
+chapter = "direct"
+expected = "holds"
+rule = "n > 1"
+"""
+FILES = {
+    "_config.yml": CONFIG,
+    "_toc.yml": TOC,
+    "book/index.md": "# Index\n\nPasted: {glue:text}`../notebooks/direct.ipynb::number:.3f`.\n",
+    "book/claims.md": "# Claims\n\n```{ledger}\n```\n",
+    "book/status.md": "# Status\n\n```{status}\n```\n",
+    "book/claims.toml": CLAIMS,
+    "minilib/__init__.py": "",
+    "minilib/low.py": "NUMBER = 2.5\n",
+    "minilib/high.py": "from minilib import low\n\n\ndef twice():\n    return 2 * low.NUMBER\n",
+    "minilib/other.py": "NAME = 'other'\n",
+}
+LOG = "import os\nwith open(os.environ['RUNS'], 'a') as f:\n    f.write('{} ')"
+DIRECT = """\
+from bnlib.results import claim, record
+from minilib.low import NUMBER
+record("number", NUMBER)
+claim("large", "holds" if NUMBER > 1 else "fails", f"The number is {NUMBER}.")"""
+
+
+class Build(NamedTuple):
+    """What one build did: exit status, notebooks that a kernel ran, text on the terminal."""
+
+    status: int
+    ran: set[str]
+    text: str
+
+
+class Book:
+    """The miniature and its files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.log = root, root.parent / "runs"
+
+    def build(self, *options: str) -> Build:
+        """Run jupyter-book in a process of its own, warnings as errors."""
+        self.log.write_text("")
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "-W", "-n"]
+        done = subprocess.run(
+            [*command, "--keep-going", *options],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(self.root), "RUNS": str(self.log)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return Build(done.returncode, set(self.log.read_text().split()), done.stdout)
+
+    def page(self, name: str) -> str:
+        """The HTML of a page."""
+        return (self.root / "_build" / "html" / f"{name}.html").read_text()
+
+    def words(self, name: str) -> str:
+        """What a page says, without its tags."""
+        return re.sub(r"<[^>]*>", "", self.page(name))
+
+    def html(self) -> dict[str, bytes]:
+        """Every file of the built book."""
+        files = (self.root / "_build" / "html").rglob("*")
+        return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+    def executed(self) -> set[str]:
+        """The files of the store, whole or not."""
+        folder = self.root / "_build" / "executed"
+        return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, write_notebook):
+    """The book after a first build, which takes all its executions."""
+    root = tmp_path_factory.mktemp("miniature") / "book"
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    _chapter(write_notebook, root, "direct", DIRECT)
+    _chapter(write_notebook, root, "indirect", "from minilib import high\nhigh.twice()")
+    _chapter(write_notebook, root, "apart", "from minilib import other\nother.NAME")
+    book = Book(root)
+    first = book.build()
+    assert first.status == 0, first.text
+    assert first.ran == {"direct", "indirect", "apart"}
+    return book
+
+
+@pytest.fixture
+def book(built):
+    """The book; what a test edits is restored after it."""
+    sources = [p for p in built.root.rglob("*") if p.is_file() and "_build" not in p.parts]
+    before = {path: path.read_bytes() for path in sources}
+    yield built
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            path.write_bytes(content)
+
+
+def _chapter(write_notebook, root, name, code):
+    path = root / "notebooks" / f"{name}.ipynb"
+    write_notebook(path, f"# Chapter {name}", ("remove-cell", LOG.format(name)), code)
+
+
+def _edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_rebuild_without_a_change_runs_nothing_and_changes_no_byte(book):
+    assert book.build().status == 0  # whatever ran before this test
+    before = book.html()
+    (book.root / "stray.md").write_text("# A stray file is not part of the book\n")
+    again = book.build()
+    assert (again.status, again.ran) == (0, set()), again.text
+    assert "no targets are out of date" in again.text
+    assert book.html() == before
+
+
+def test_a_library_edit_runs_who_imports_it_and_pages_follow_and_a_revert_runs_nothing(book):
+    assert "Pasted: 2.500" in book.words("book/index")
+    _edit(book.root / "minilib/low.py", "2.5", "3.25")
+    edited = book.build()
+    assert (edited.status, edited.ran) == (0, {"direct", "indirect"}), edited.text
+    assert "Pasted: 3.250" in book.words("book/index")
+    assert "The number is 3.25." in book.words("book/claims")
+    assert "6.5" in book.words("notebooks/indirect")
+    assert "5 changed" in edited.text, "want all but the chapter apart to be read again"
+
+    _edit(book.root / "minilib/low.py", "3.25", "2.5")
+    reverted = book.build()
+    assert (reverted.status, reverted.ran) == (0, set()), reverted.text
+    assert "Pasted: 2.500" in book.words("book/index")
+    assert "The number is 2.5." in book.words("book/claims")
+
+
+def test_a_prose_edit_runs_nothing_and_changes_that_page_only(book):
+    book.build()
+    before = book.page("book/index")
+    _edit(book.root / "notebooks/indirect.ipynb", "Chapter indirect", "Chapter reworded")
+    edited = book.build()
+    assert (edited.status, edited.ran) == (0, set()), edited.text
+    assert "Chapter reworded" in book.words("notebooks/indirect")
+    assert "1 changed" in edited.text
+    assert book.page("book/index") == before.replace("Chapter indirect", "Chapter reworded")
+    assert "Chapter reworded" in book.words("notebooks/apart"), "titles stand on every page"
+
+
+def test_a_failing_cell_is_named_ends_the_build_and_keeps_the_last_good_execution(book):
+    before = book.executed()
+    _edit(book.root / "notebooks/apart.ipynb", "other.NAME", "other.NAMED")
+    failed = book.build()
+    assert failed.status != 0
+    assert "notebooks/apart.ipynb, cell 3, line 2" in failed.text
+    assert "other.NAMED" in failed.text
+    assert "AttributeError: module 'minilib.other' has no attribute 'NAMED'" in failed.text
+    assert book.executed() == before
+
+    _edit(book.root / "notebooks/apart.ipynb", "other.NAMED", "other.NAME")
+    repaired = book.build()
+    assert (repaired.status, repaired.ran) == (0, set()), repaired.text
+
+
+def test_a_warning_stays_until_it_is_repaired(book):
+    _edit(book.root / "book/claims.toml", 'expected = "holds"', 'expected = "fails"')
+    for _ in range(2):
+        build = book.build()
+        assert build.status != 0
+        assert "claim 'large': expected 'fails', computed 'holds'" in build.text
+        assert build.ran == set()
+
+
+def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(book):
+    book.build()
+    claims, chapter = book.page("book/claims"), book.page("notebooks/direct")
+    assert 'href="../notebooks/direct.html#claim-large"' in claims
+    assert 'id="claim-large"' in chapter
+    for page in (claims, chapter):
+        assert not re.search(r"thebe|kernelName", page)
+        assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
+    html = book.root / "_build" / "html"
+    assert "_static/mathjax/tex-svg.js?v=" in claims, "it has a formula, the chapter has none"
+    assert (html / "_static/mathjax/LICENSE.txt").read_text().startswith("MathJax 3.2.2")
+    assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()

@@ -1,0 +1,137 @@
+"""Every chapter, whatever it is about: its form, and a small run whose verdicts must hold."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from bnlib.publish import execute as ex
+from bnlib.publish import notebook as nb
+from bnlib.publish import store, worker
+from bnlib.results import read_outputs
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def _smoke(slug):
+    """The small parameters of a chapter."""
+    return tomllib.loads((ROOT / "notebooks" / "smoke.toml").read_text()).get(slug, {})
+
+
+def _expected(slug):
+    """The verdict of each claim that the register has for a chapter."""
+    claims = tomllib.loads((ROOT / "book" / "claims.toml").read_text()).get("claim", [])
+    return {claim["id"]: claim["expected"] for claim in claims if claim["chapter"] == slug}
+
+
+def _listed(value):
+    """Every file that a table of contents names."""
+    if isinstance(value, dict):
+        return {value[k] for k in ("file", "root") if k in value} | _listed(list(value.values()))
+    return set().union(*map(_listed, value)) if isinstance(value, list) else set()
+
+
+@every_notebook
+def test_it_is_in_the_table_of_contents(path):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    assert f"notebooks/{path.stem}" in {name.removesuffix(".ipynb") for name in _listed(toc)}
+
+
+@every_notebook
+def test_it_is_stripped_valid_and_runs_on_python3(path):
+    book = nb.read(path)
+    nbformat.validate(book)
+    assert book.metadata.kernelspec.name == "python3"
+    for cell in nb.code_cells(book):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@every_notebook
+def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_allowed(path):
+    declared = nb.parameters(nb.read(path))
+    assert declared, "want a cell tagged 'parameters'"
+    assert all(parameter.comment for parameter in declared.values())
+    nb.check(declared, _smoke(path.stem))
+
+
+@every_notebook
+def test_a_small_run_gives_every_expected_verdict_and_finite_values(path, tmp_path):
+    records, claims = read_outputs(_run(path, tmp_path))
+    assert {name: claim["verdict"] for name, claim in claims.items()} == _expected(path.stem)
+    assert set(records) == _published_keys(path, default=set(records))
+    assert records
+    for key, record in records.items():
+        assert _finite([record["value"], record["low"], record["high"]]), key
+
+
+@every_notebook
+def test_plain_papermill_from_another_folder_gives_the_same_bytes(path, tmp_path):
+    """Also two executions from scratch: they share nothing but the notebook's text."""
+    values = {name: p.default for name, p in nb.parameters(nb.read(path)).items()}
+    given = [
+        word
+        for name, value in (values | _smoke(path.stem)).items()
+        for word in ("-p", name, value if isinstance(value, str) else _as_typed(value))
+    ]
+    command = [Path(sys.executable).with_name("papermill"), path, "out.ipynb", *given]
+    done = subprocess.run(
+        [*command, "--no-progress-bar"],
+        cwd=tmp_path,
+        env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    theirs, ours = nb.read(tmp_path / "out.ipynb"), _run(path, tmp_path)
+    assert _outputs(theirs) == _outputs(ours)
+
+
+_runs: dict[Path, nbformat.NotebookNode] = {}
+
+
+def _run(path, folder):
+    """The small run, once a process."""
+    if path not in _runs:
+        run = ex.plan(path, _smoke(path.stem), root=ROOT, folder=folder)
+        (report,) = ex.execute([run], jobs=1)
+        assert report.ok, ex.describe(report)
+        _runs[path] = store.get(folder, run.slug, run.key)
+    return _runs[path]
+
+
+def _published_keys(path, default):
+    """The keys that the page's own execution recorded, where the book has been built."""
+    run = ex.plan(path, root=ROOT)
+    published = store.get(run.folder, run.slug, run.key)
+    return set(read_outputs(published)[0]) if published else default
+
+
+def _finite(value):
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _as_typed(value):
+    """As a person types it: papermill reads True, but hands a list over as a string."""
+    return str(value) if isinstance(value, bool) else json.dumps(value)
+
+
+def _outputs(book):
+    """What the code cells put out, without the counts that an injected cell shifts."""
+    worker.tidy(book)
+    cells = [cell for cell in nb.code_cells(book) if store.INJECTED not in nb.tags(cell)]
+    for cell in cells:
+        for output in cell.outputs:
+            output.pop("execution_count", None)
+    return [cell.outputs for cell in cells]

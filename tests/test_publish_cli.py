@@ -1,0 +1,58 @@
+"""The command line: what it prints and its exit status."""
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from bnlib.__main__ import main
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, write_notebook):
+    write_notebook(tmp_path / "notebooks" / "good.ipynb", ("parameters", "n: int = 2"), "n")
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    return lambda *words: runner.invoke(main, words)
+
+
+def test_execute_runs_once_and_then_says_up_to_date(run, tmp_path):
+    first, second = run("execute"), run("execute", "good", "--jobs", "1")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert re.search(r"good: \d+\.\d s, _build/executed/good/\w+\.ipynb", first.output)
+    assert "good: up to date" in second.output
+    other = run("execute", "good", "-p", "n", "3")
+    assert "up to date" not in other.output
+    assert len(list((tmp_path / "_build/executed/good").iterdir())) == 2
+
+
+def test_a_failure_sets_the_exit_status(run, tmp_path, write_notebook):
+    write_notebook(tmp_path / "notebooks" / "bad.ipynb", "raise RuntimeError('no')")
+    result = run("execute", "bad")
+    assert result.exit_code == 1
+    assert "FAILED notebooks/bad.ipynb, cell 1, line 1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["goood"], "unknown notebook 'goood'; did you mean 'good'?"),
+        (["good", "-p", "m", "3"], "unknown parameter 'm'. Known: n: int"),
+        (["good", "-p", "n", "x"], "parameter 'n': want int, got 'x'"),
+        (["--jobs", "0"], "not in the range"),
+    ],
+)
+def test_what_is_unknown_is_refused(run, words, message):
+    result = run("execute", *words)
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+def test_a_folder_without_notebooks_is_refused(run, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert "run it in the book's root" in run("execute").output
+
+
+def test_help_has_an_example(run):
+    assert "bnlib execute forward -p seeds 20" in run("execute", "--help").output

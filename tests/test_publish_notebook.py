@@ -1,0 +1,141 @@
+"""Declared parameters, refused overrides, imports."""
+
+import pytest
+
+from bnlib.publish import notebook as nb
+
+DECLARED = """\
+seeds: int = 5  # independent splits [2, 100]
+step: float = 0.1  # step size [1e-6, 10]
+affine: bool = True  # with scale and shift
+mode: str = "pre"  # where the layer stands {pre|post}
+sizes: list = [
+    2,
+    8,
+]  # batch sizes [2, 4096]
+name: str = "digits"  # data; the interval [a, b] is explained below
+"""
+
+
+@pytest.fixture
+def declared(tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "n.ipynb", "# Title", ("parameters", DECLARED), "x = 1")
+    return nb.parameters(nb.read(path))
+
+
+def test_a_declaration_gives_name_type_default_comment_and_what_is_allowed(declared):
+    assert list(declared) == ["seeds", "step", "affine", "mode", "sizes", "name"]
+    assert declared["seeds"] == nb.Parameter(
+        "seeds", "int", 5, "independent splits [2, 100]", low=2, high=100
+    )
+    assert declared["step"][4:6] == (1e-6, 10)
+    assert declared["mode"].choices == ("pre", "post")
+    assert (declared["sizes"].default, declared["sizes"].high) == ([2, 8], 4096)
+
+
+def test_brackets_in_plain_words_are_no_range(declared):
+    assert declared["name"][4:] == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("a: int = 2 * 3", "want a literal"),
+        ("a: int = other", "want a literal"),
+        ("a = 2", "name: type = literal"),
+        ("a, b = 2, 3", "name: type = literal"),
+        ("import os", "name: type = literal"),
+        ("a: dict = {}", "want a type out of"),
+        ("a: int = 2.5", "want int"),
+        ("a: int = 1  # too small [2, 3]", r"\[2, 3\], got 1"),
+    ],
+)
+def test_the_parameters_cell_holds_typed_literals_only(line, why, tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "n.ipynb", ("parameters", line))
+    with pytest.raises(ValueError, match=why):
+        nb.parameters(nb.read(path))
+
+
+def test_a_second_parameters_cell_is_refused(tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "n.ipynb", ("parameters", "a: int = 1"), ("parameters", ""))
+    with pytest.raises(ValueError, match="got 2"):
+        nb.parameters(nb.read(path))
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_and_the_declared_ones(declared):
+    with pytest.raises(ValueError, match=r"'seds'; did you mean 'seeds'\?.*seeds: int \[2, 100\]"):
+        nb.check(declared, {"seds": 3})
+    with pytest.raises(ValueError, match=r"'zzz'\. Known: seeds.*mode: str {pre\|post}"):
+        nb.parse(declared, [("zzz", "3")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seeds", 3.0),
+        ("seeds", True),
+        ("seeds", "3"),
+        ("step", "0.1"),
+        ("affine", 1),
+        ("sizes", (2, 8)),
+        ("mode", None),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_type_and_value(declared, name, value):
+    with pytest.raises(ValueError, match=f"{name!r}: want {declared[name].kind}.*, got "):
+        nb.check(declared, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("seeds", [2, 100], [1, 101]),
+        ("step", [1e-6, 10, 1], [0.0, 10.1, float("nan")]),
+        ("mode", ["pre", "post"], ["Pre", ""]),
+        ("sizes", [[2, 4096], []], [[2, 1], [4097]]),
+    ],
+)
+def test_a_value_is_allowed_up_to_both_ends_and_refused_beyond(declared, name, inside, outside):
+    for value in inside:
+        nb.check(declared, {name: value})
+    for value in outside:
+        with pytest.raises(ValueError, match=f"{name!r}: want one in "):
+            nb.check(declared, {name: value})
+
+
+def test_strings_become_values_of_the_declared_types(declared):
+    pairs = [("seeds", "3"), ("step", "1"), ("affine", "false"), ("mode", "post"), ("sizes", "[2]")]
+    got = nb.parse(declared, pairs)
+    assert got == {"seeds": 3, "step": 1.0, "affine": False, "mode": "post", "sizes": [2]}
+    assert type(got["step"]) is float
+
+
+@pytest.mark.parametrize(("name", "text"), [("seeds", "3.5"), ("affine", "maybe"), ("sizes", "2,")])
+def test_a_string_that_is_no_such_value_is_refused(declared, name, text):
+    with pytest.raises(ValueError, match=f"{name!r}: want {declared[name].kind}.*, got '{text}'"):
+        nb.parse(declared, [(name, text)])
+
+
+def test_imports_of_the_package_are_found_in_every_form(tmp_path, write_notebook):
+    path = write_notebook(
+        tmp_path / "n.ipynb",
+        "%matplotlib inline\nimport numpy as np\nfrom lib import rows, data as d",
+        "def f():\n    import lib.deep.inner as x\n    return x",
+        "from lib.plots.style import use_style\nfrom library import no",
+        "from lib.networks import *",
+    )
+    assert nb.imports(nb.read(path), "lib") == {
+        "lib.rows", "lib.data", "lib.deep.inner", "lib.plots.style.use_style", "lib.networks.*",
+    }  # fmt: skip
+
+
+def test_a_cell_that_is_not_plain_python_counts_as_importing_everything(tmp_path, write_notebook):
+    path = write_notebook(tmp_path / "n.ipynb", "files = !ls\nimport lib")
+    assert nb.imports(nb.read(path), "lib") == {"lib.*"}
+
+
+def test_a_file_that_is_no_notebook_is_named(tmp_path):
+    path = tmp_path / "n.ipynb"
+    path.write_text("no json")
+    with pytest.raises(ValueError, match=r"n\.ipynb: want a Jupyter notebook"):
+        nb.read(path)

@@ -1,0 +1,163 @@
+"""The key covers what an execution depends on, and no more; the store holds whole files only."""
+
+import json
+import os
+
+import nbformat
+import pytest
+
+from bnlib.publish import notebook as nb
+from bnlib.publish import sources, store
+
+FILES = {
+    "lib/__init__.py": "",
+    "lib/low.py": "A = 1\n",
+    "lib/high.py": "def f():\n    from lib.low import A\n    return A\n",
+    "lib/other.py": "B = 2\n",
+    "lib/plots/__init__.py": "",
+    "lib/plots/style.py": "",
+    "lib/plots/figure.mplstyle": "font.size: 9\n",
+    "lib/plots/data/table.csv": "1\n",
+    "requirements.lock": "numpy==2.4.6\n",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a package that no other test has imported."""
+    package = f"lib{abs(hash(tmp_path)) % 10**9}"
+    for name, text in FILES.items():
+        path = tmp_path / name.replace("lib/", f"{package}/", 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("lib.", f"{package}."))
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path, package
+
+
+def _key(project, notebook, overrides=None):
+    root, package = project
+    return store.key(notebook, overrides or {}, root=root, package=package)
+
+
+def _edit(path):
+    path.write_text(path.read_text() + "\n# edited\n")
+
+
+@pytest.fixture
+def notebook(project, write_notebook):
+    root, package = project
+    parameters = ("parameters", "seeds: int = 5  # number [2, 9]\nstep: float = 1.0")
+    return nb.read(
+        write_notebook(root / "n.ipynb", "# Prose", parameters, f"from {package} import high")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("__init__.py", True),
+        ("high.py", True),
+        ("low.py", True),
+        ("other.py", False),
+        ("plots/__init__.py", False),
+        ("plots/figure.mplstyle", False),
+    ],
+)
+def test_a_library_file_counts_exactly_if_the_notebook_runs_it(project, notebook, name, counts):
+    root, package = project
+    before = _key(project, notebook)
+    _edit(root / package / name)
+    assert (_key(project, notebook) != before) is counts
+
+
+def test_data_beside_a_module_counts_for_who_imports_that_folder(project):
+    package = project[1]
+    files = sources.library(package, {f"{package}.plots.style.use_style"})
+    assert set(files) == {
+        "__init__.py", "plots/__init__.py", "plots/style.py", "plots/figure.mplstyle",
+        "plots/data/table.csv",
+    }  # fmt: skip
+
+
+def test_a_star_counts_all_below_it(project):
+    package = project[1]
+    assert "plots/style.py" in sources.library(package, {f"{package}.plots.*"})
+    assert "other.py" in sources.library(package, {f"{package}.*"})
+
+
+def test_a_package_that_does_not_exist_has_no_files():
+    assert sources.library("no_such_package", {"no_such_package.x"}) == {}
+
+
+def test_prose_alt_text_and_figure_tags_are_not_in_the_key(project, notebook):
+    before = _key(project, notebook)
+    notebook.cells[0].source = "# Other prose"
+    notebook.cells[2].metadata = {"tags": ["hide-input"], "mystnb": {"image": {"alt": "x"}}}
+    notebook.cells[2].id = "renamed"
+    assert _key(project, notebook) == before
+
+
+def test_code_lock_python_and_versions_are_in_the_key(project, notebook, monkeypatch):
+    keys = {_key(project, notebook)}
+    notebook.cells[2].source += "\n1"
+    keys.add(_key(project, notebook))
+    _edit(project[0] / "requirements.lock")
+    keys.add(_key(project, notebook))
+    monkeypatch.setattr(sources, "installed", lambda name: "0")
+    keys.add(_key(project, notebook))
+    monkeypatch.setattr(sources.sys, "version_info", (3, 99))
+    monkeypatch.setattr(sources, "environment", lambda root: {"python": "3.99"})
+    keys.add(_key(project, notebook))
+    assert len(keys) == 5
+
+
+def test_an_override_counts_only_where_it_differs_from_the_default(project, notebook):
+    assert _key(project, notebook, {"seeds": 5, "step": 1}) == _key(project, notebook)
+    assert _key(project, notebook, {"seeds": 6}) != _key(project, notebook)
+    assert _key(project, notebook, {"step": 2}) == _key(project, notebook, {"step": 2.0})
+
+
+def test_environment_names_what_is_installed(tmp_path):
+    found = sources.environment(tmp_path)
+    assert found["lock"] is None
+    assert found["numpy"] == __import__("numpy").__version__
+    assert sources.installed("no-such-distribution") is None
+
+
+def test_what_was_put_is_found_again_under_its_key_only(tmp_path, notebook):
+    store.put(tmp_path, "n", "k1", notebook, seconds=1.5)
+    found = store.get(tmp_path, "n", "k1")
+    assert found.metadata[store.STAMP]["seconds"] == 1.5
+    assert store.get(tmp_path, "n", "k2") is None
+    os.rename(store.path_of(tmp_path, "n", "k1"), store.path_of(tmp_path, "n", "k2"))
+    assert store.get(tmp_path, "n", "k2") is None
+
+
+def test_a_damaged_file_counts_as_absent(tmp_path, notebook):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0.123")]
+    path = store.put(tmp_path, "n", "k", notebook)
+    whole = path.read_text()
+    for damaged in ("", whole[:100], whole.replace("0.123", "0.124"), "[]", "{}", "\0" * 50):
+        path.write_text(damaged)
+        assert store.get(tmp_path, "n", "k") is None
+    path.write_text(whole)
+    assert store.get(tmp_path, "n", "k") is not None
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    store.write_atomically(target, "old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write_atomically(target, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_text() == "old"
+
+
+def test_stored_text_is_a_notebook_that_others_can_read(tmp_path, notebook):
+    path = store.put(tmp_path, "n", "k", notebook)
+    nbformat.validate(json.loads(path.read_text()))
