@@ -1,18 +1,30 @@
-"""Show docstrings on the API page as they read in the code.
+"""The API page: every public module, with docstrings that read there as they read in the code.
 
 Our docstrings are plain text with displays, not reStructuredText: `x_hat`, `|x|` and `a * b` would
 be read there as references, substitutions and emphasis. Here indented lines become literal blocks
 and the other lines are escaped, so a docstring needs no markup of its own.
+
+A line `% modules: rows networks *` of a page becomes one section a module: the named modules and
+packages in this order, and for `*` all that no line of the page names.
 """
 
 from __future__ import annotations
 
 import re
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 _CODE = re.compile(r"``(.+?)``|`([^`]+?)`", re.DOTALL)
 _MARKUP = re.compile(r"([\\*_|:`])")
+_MODULES = re.compile(r"^% modules:(.*)$", re.MULTILINE)
+_SECTION = """### `{name}`
+
+```{{eval-rst}}
+.. automodule:: {package}.{name}
+   :members:
+```
+"""
 
 
 def _escape(lines: list[str]) -> list[str]:
@@ -48,6 +60,53 @@ def plain(lines: list[str]) -> list[str]:
     return out
 
 
+def public_modules(package: Path) -> list[str]:
+    """Dotted names below the package of the modules whose path has no leading underscore."""
+    found = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
+    return sorted(".".join(parts) for parts in found if not any(p[0] == "_" for p in parts))
+
+
+def list_modules(text: str, modules: list[str], package: str) -> str:
+    """Replace the `% modules:` lines of a page.
+
+    Raises ValueError for a name that no module has: the page would silently lose a section.
+    """
+    lines = [line.split() for line in _MODULES.findall(text)]
+    named = {name: _below(name, modules) for line in lines for name in line if name != "*"}
+    empty = [name for name, below in named.items() if not below]
+    if empty:
+        raise ValueError(f"% modules: want modules of {package}, got {', '.join(empty)}")
+    taken = {module for below in named.values() for module in below}
+    named["*"] = [module for module in modules if module not in taken]
+    sections = iter([[module for name in line for module in named[name]] for line in lines])
+
+    def show(match: re.Match[str]) -> str:
+        return "\n".join(_SECTION.format(name=name, package=package) for name in next(sections))
+
+    return _MODULES.sub(show, text)
+
+
+def _below(name: str, modules: list[str]) -> list[str]:
+    return [module for module in modules if module == name or module.startswith(f"{name}.")]
+
+
+def _read(app: Any, docname: str, source: list[str]) -> None:
+    if _MODULES.search(source[0]):
+        modules = _modules(app)
+        app.env.metadata[docname]["listed_modules"] = modules
+        source[0] = list_modules(source[0], modules, app.config.book_package)
+
+
+def _outdated(app: Any, env: Any, *changes: set[str]) -> list[str]:
+    """Read a page again when a module came or went; Sphinx itself watches only those it showed."""
+    listed = {name: data.get("listed_modules") for name, data in env.metadata.items()}
+    return [name for name, old in listed.items() if old is not None and old != _modules(app)]
+
+
+def _modules(app: Any) -> list[str]:
+    return public_modules(Path(app.srcdir) / app.config.book_package)
+
+
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = [*plain(lines), ""]
 
@@ -59,6 +118,8 @@ def _skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) ->
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.connect("source-read", _read)
+    app.connect("env-get-outdated", _outdated)
     app.connect("autodoc-process-docstring", _process)
     app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

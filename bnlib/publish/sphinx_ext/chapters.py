@@ -96,7 +96,7 @@ def use_cache(app: Sphinx) -> None:
     env.mystnb_config = env.mystnb_config.copy(execution_cache_path=str(_books[app].cache))
 
 
-def outdated(app: Sphinx, env: Any, *_: set[str]) -> list[str]:
+def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
     """Pages to read again because an execution is another one, though their files did not change.
 
     That is the chapter itself, and every page that may show a number of it: all that paste any
@@ -107,7 +107,8 @@ def outdated(app: Sphinx, env: Any, *_: set[str]) -> list[str]:
     if before == env.book_stamps:
         return []
     changed = {name for name in now if not before or before[0].get(name) != now[name]}
-    return sorted(changed | {name for name in env.found_docs if _shows_values(env, name)})
+    changed |= {name for name in env.found_docs if _shows_values(env, name)}
+    return sorted(changed - added)
 
 
 def _shows_values(env: Any, docname: str) -> bool:

@@ -1,0 +1,17 @@
+/* A formula or table that is wider than its box can be scrolled by mouse and touch. Make it a stop of
+   the tab key too, so that the arrow keys scroll it; and only while there is something to scroll. */
+"use strict";
+(() => {
+  const BOXES = "article div.math, article div.cell_output .text_html, article table.status-runs";
+
+  const mark = (box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+
+  addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    const observer = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+    document.querySelectorAll(BOXES).forEach((box) => observer.observe(box));
+  });
+})();

@@ -1,0 +1,52 @@
+"""Docstrings as plain text, and the list of modules on the API page."""
+
+import docutils.core
+import pytest
+
+from bnlib.publish.docstrings import list_modules, plain, public_modules
+
+
+def shown(*lines):
+    """The text of the docstring as docutils reads it; any complaint is an error."""
+    settings = {"halt_level": 2, "report_level": 2}
+    tree = docutils.core.publish_doctree("\n".join(plain(list(lines))), settings_overrides=settings)
+    return tree.astext()
+
+
+def test_what_looks_like_markup_is_shown_as_it_stands():
+    line = "x_hat_ of |x| and a * b, *c, d: e"
+    assert shown(line) == line
+
+
+def test_code_between_backticks_stays_code_and_may_touch_a_letter_or_break_a_line():
+    words = shown("Networks are `A_b`s; `two", "words`.").split()
+    assert words == ["Networks", "are", "A_bs;", "two", "words."]
+    assert shown("end ``{glue}`key:.3f` `` here") == "end {glue}`key:.3f` here"
+
+
+def test_an_indented_display_keeps_its_lines_with_and_without_blank_lines_around():
+    assert shown("Before", "    a_ = |b|", "", "      c * d", "after") == (
+        "Before\n\na_ = |b|\n\n  c * d\n\nafter"
+    )
+
+
+def test_a_page_lists_the_named_modules_in_order_and_the_rest_once():
+    page = list_modules("% modules: b *\n\n% modules: p\n", ["a", "b", "p.x", "p.y"], "lib")
+    assert [line.split()[-1] for line in page.splitlines() if "automodule" in line] == [
+        "lib.b",
+        "lib.a",
+        "lib.p.x",
+        "lib.p.y",
+    ]
+
+
+def test_a_page_that_names_no_module_is_refused():
+    with pytest.raises(ValueError, match="want modules of lib, got gone"):
+        list_modules("% modules: gone\n", ["a"], "lib")
+
+
+def test_private_modules_are_not_public(tmp_path):
+    for name in ("a.py", "_b.py", "__main__.py", "p/__init__.py", "p/c.py", "_q/d.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert public_modules(tmp_path) == ["a", "p.c"]
