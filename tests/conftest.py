@@ -1,11 +1,15 @@
 """Fixtures for the tests of publishing: notebooks as small as a test needs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import v4
+
+# Before torch is imported: threads of two test processes would fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Cell = str | tuple[str, str]
 

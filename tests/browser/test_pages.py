@@ -28,7 +28,7 @@ ARGS = [
 # Not ours: the theme's search buttons and sidebar title, and docutils' list of citations.
 KNOWN_AXE = {"label-content-name-mismatch", "region", "aria-required-children"}
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def toc_pages():

@@ -65,18 +65,25 @@ def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_all
 
 
 @every_notebook
-def test_a_small_run_gives_every_expected_verdict_and_finite_values(path, tmp_path):
-    records, claims = read_outputs(_run(path, tmp_path))
+def test_a_small_run_gives_every_expected_verdict_finite_values_and_the_same_bytes_twice(
+    path, tmp_path
+):
+    """Once by our runner, once by plain papermill from another folder: they share only the text."""
+    run = ex.plan(path, _smoke(path.stem), root=ROOT, folder=tmp_path / "store")
+    (report,) = ex.execute([run], jobs=1)
+    assert report.ok, ex.describe(report)
+    ours = store.get(run.folder, run.slug, run.key)
+    records, claims = read_outputs(ours)
     assert {name: claim["verdict"] for name, claim in claims.items()} == _expected(path.stem)
     assert set(records) == _published_keys(path, default=set(records))
     assert records
     for key, record in records.items():
         assert _finite([record["value"], record["low"], record["high"]]), key
+    assert _outputs(_by_hand(path, tmp_path)) == _outputs(ours)
 
 
-@every_notebook
-def test_plain_papermill_from_another_folder_gives_the_same_bytes(path, tmp_path):
-    """Also two executions from scratch: they share nothing but the notebook's text."""
+def _by_hand(path, folder):
+    """What a person gets who names every declared parameter on papermill's command line."""
     values = {name: p.default for name, p in nb.parameters(nb.read(path)).items()}
     given = [
         word
@@ -86,27 +93,13 @@ def test_plain_papermill_from_another_folder_gives_the_same_bytes(path, tmp_path
     command = [Path(sys.executable).with_name("papermill"), path, "out.ipynb", *given]
     done = subprocess.run(
         [*command, "--no-progress-bar"],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    theirs, ours = nb.read(tmp_path / "out.ipynb"), _run(path, tmp_path)
-    assert _outputs(theirs) == _outputs(ours)
-
-
-_runs: dict[Path, nbformat.NotebookNode] = {}
-
-
-def _run(path, folder):
-    """The small run, once a process."""
-    if path not in _runs:
-        run = ex.plan(path, _smoke(path.stem), root=ROOT, folder=folder)
-        (report,) = ex.execute([run], jobs=1)
-        assert report.ok, ex.describe(report)
-        _runs[path] = store.get(folder, run.slug, run.key)
-    return _runs[path]
+    return nb.read(folder / "out.ipynb")
 
 
 def _published_keys(path, default):
