@@ -1,0 +1,190 @@
+"""When gamma and beta give the identity back: the constants, the error laws, the descent, merging.
+
+Errors are mean squares of y - x in units of the population variance of x. a = E[s_m] / sigma is
+the expected batch standard deviation (`laws.expected_batch_std`, `Population.expected_std`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnlib.laws import expected_batch_std
+
+MODES = ("fixed", "best", "evaluation")
+
+
+class Constants(NamedTuple):
+    """A scale and a shift for each channel."""
+
+    gamma: Any  # (c,), [y]; NumPy or torch, as the statistics given
+    beta: Any  # (c,), [y]
+
+
+class Path(NamedTuple):
+    """A descent of gamma and beta, and the batches that it saw."""
+
+    gamma: np.ndarray  # (steps + 1, c)
+    beta: np.ndarray  # (steps + 1, c)
+    batch_std: np.ndarray  # (steps, c)
+    batch_mean: np.ndarray  # (steps, c)
+    error: np.ndarray  # (steps, c), mean_m (y - x)^2 of the batch before its update, [x]^2
+
+
+def restoring(mu: Any, var: Any, *, eps: float) -> Constants:
+    """The constants with which normalizing by (mu, var) gives y = x.
+
+        gamma = sqrt(var + eps)        beta = mu
+
+    Consequences: exact in training mode if mu, var are those of the batch; in evaluation mode for
+    every input if they are the stored ones. gamma is a standard deviation and contains eps.
+    """
+    return Constants((var + eps) ** 0.5, mu)
+
+
+def eps_error(var: np.ndarray, eps: float) -> np.ndarray:
+    """Root mean square of (y - x) / sigma when gamma = sqrt(var) forgets eps.
+
+        1 - (1 + eps / var)^(-1/2)
+
+    Consequences: about eps / (2 var) for small eps; 0.2929 at var = eps; 0 only at eps = 0.
+    """
+    return 1 - (1 + eps / np.asarray(var)) ** -0.5
+
+
+def batch_error(mu: np.ndarray, var: np.ndarray, constants: Constants, *, eps: float) -> np.ndarray:
+    """mean_m (y - x)^2 of a batch with mean mu and biased variance var, [x]^2.
+
+        (gamma / sqrt(var + eps) - 1)^2 var + (beta - mu)^2
+
+    Exact for every batch: scale error and mean error, and no cross term because sum_m x_hat = 0.
+    A constant channel (var = 0) leaves the mean error alone.
+    """
+    tau = np.sqrt(var + eps)
+    slope = np.divide(constants.gamma, tau, out=np.ones_like(tau), where=tau > 0)
+    return (slope - 1) ** 2 * var + (constants.beta - mu) ** 2
+
+
+def error(a: Any, *, mode: str = "fixed", tied: Any = 0.0) -> Any:
+    """E(y - x)^2 / sigma^2 in training mode with constants, eps = 0, any population.
+
+        fixed        1 + P - 2 a             gamma = sigma, beta = mu;  P = 1 - tied = P(s_m > 0)
+        best         1 - a^2 / P             gamma = a sigma / P: no constants do better
+        evaluation   (1 - a / P)^2           that gamma with exact population statistics
+
+    a, tied: numbers or arrays.  tied: P(s_m = 0); x_hat counts as 0 there.
+    Raises ValueError for another mode.
+    Consequence: without ties fixed = 2 (1 - a) = best + evaluation: what the best gamma gains in
+    training is what it costs in evaluation.
+    """
+    present = 1 - tied
+    if mode == "fixed":
+        return 1 + present - 2 * a
+    if mode == "best":
+        return 1 - a**2 / present
+    if mode == "evaluation":
+        return (1 - a / present) ** 2
+    raise ValueError(f"want a mode out of {MODES}, got {mode!r}")
+
+
+def gaussian_error(m: int, mode: str = "fixed") -> float:
+    """`error` for m independent Gaussian rows, in closed form.
+
+    Consequences: 0.8716 at m = 2, 0.1946 at 8, 0.0235 at 64; about 3 / (2 m).
+    """
+    return error(expected_batch_std(m), mode=mode)
+
+
+def leading_error(m: int, kurtosis: Any = 3.0) -> Any:
+    """First term of `error` in 1 / m: noise of the mean, and noise of the scale.
+
+        (1 + (kurtosis - 1) / 4) / m
+
+    kurtosis: a number, or one for each channel. It must be finite; how good the term is at a
+    given m depends on higher moments.
+    """
+    return (1 + (kurtosis - 1) / 4) / m
+
+
+def error_with_eps(batch_std: np.ndarray, eps: float) -> float:
+    """`error` (fixed) for eps > 0 and gamma = sqrt(sigma^2 + eps), from draws of s_m / sigma.
+
+        1 + (1 + r) E[s^2 / (s^2 + r)] - 2 sqrt(1 + r) E[s^2 / sqrt(s^2 + r)],    r = eps / sigma^2
+
+    batch_std: any number of values s_m / sigma, equally likely.  eps: r, in units of sigma^2.
+    """
+    square = np.square(batch_std)
+    wide = 1 + eps
+    share = np.mean(square / (square + eps))
+    cross = np.mean(square / np.sqrt(square + eps))
+    return float(1 + wide * share - 2 * np.sqrt(wide) * cross)
+
+
+def descend(
+    sigma: np.ndarray,
+    mu: np.ndarray,
+    *,
+    m: int,
+    steps: int,
+    lr: float,
+    rng: np.random.Generator,
+    optimizer: str = "sgd",
+    schedule: str = "constant",
+) -> Path:
+    """Train gamma and beta of one layer towards y = x on fresh Gaussian batches, eps = 0.
+
+        L = mean_m (y - x)^2 / 2        dgamma = mean_m (y - x) x_hat        dbeta = mean_m (y - x)
+
+    sigma, mu: (c,), of each channel.  Starts at gamma = 1, beta = 0.  schedule: "constant", or
+    "step": lr, lr / 10 from half and lr / 100 from three quarters of the steps on.
+    optimizer: "sgd", or "adam" with old weights 0.9, 0.999 and offset 1e-8.
+    Raises ValueError for another optimizer or schedule.
+    Consequence: dgamma = gamma - s_m and dbeta = beta - mean_m x, so "sgd" with a constant lr is
+    an exponential moving average of the batch statistics with weight lr.
+    """
+    if optimizer not in ("sgd", "adam") or schedule not in ("constant", "step"):
+        raise ValueError(f"want sgd or adam, constant or step, got {optimizer!r}, {schedule!r}")
+    point = np.stack([np.ones_like(sigma), np.zeros_like(sigma)])  # gamma, beta
+    points, seen = [point], []
+    first, second = np.zeros_like(point), np.zeros_like(point)
+    for t in range(steps):
+        x = mu + sigma * rng.standard_normal((m, len(sigma)))
+        grad, statistics = _step(x, point)
+        drop = (2 * t >= steps) + (4 * t >= 3 * steps) if schedule == "step" else 0
+        if optimizer == "adam":
+            first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
+            scale = np.sqrt(second / (1 - 0.999 ** (t + 1))) + 1e-8
+            grad = first / (1 - 0.9 ** (t + 1)) / scale
+        point = point - lr * 0.1**drop * grad
+        points.append(point)
+        seen.append(statistics)
+    gamma_beta, of_batches = np.stack(points, axis=1), np.stack(seen, axis=1)
+    return Path(*gamma_beta, *of_batches)
+
+
+def _step(x: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients (2, c) of gamma and beta, and (s_m, mean, error) of the batch, (3, c)."""
+    mean = x.mean(axis=0)
+    c = x - mean
+    std = np.sqrt(np.einsum("ij,ij->j", c, c) / len(x))
+    x_hat = c / std
+    rest = point[0] * x_hat + point[1] - x
+    grad = np.stack([np.einsum("ij,ij->j", rest, x_hat) / len(x), rest.mean(axis=0)])
+    return grad, np.stack([std, mean, np.einsum("ij,ij->j", rest, rest) / len(x)])
+
+
+def image_errors(mean: np.ndarray, var: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """`batch_error` / sigma^2 of batches of whole images, with the constants of the population.
+
+    mean, var: (n, c), moments of each of n images of equally many positions, var biased; all n
+    are the population.  batches: (b, N) numbers of images.  Returns (b, c).
+    The rows of an image depend on each other, so N H W is not the m of `error`.
+    """
+    center = mean.mean(axis=0)
+    mean = mean - center  # large offsets would cancel in the squares
+    spread = (var + mean**2).mean(axis=0)
+    mu = mean[batches].mean(axis=1)
+    batch_var = (var + mean**2)[batches].mean(axis=1) - mu**2
+    constants = Constants(np.sqrt(spread), np.zeros_like(spread))
+    return batch_error(mu, batch_var, constants, eps=0.0) / spread

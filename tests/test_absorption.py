@@ -1,0 +1,50 @@
+"""Absorption of gamma and beta into neighbors, where it is exact and where it is not."""
+
+import numpy as np
+
+from bnlib import absorption, reference, running
+from bnlib.experiments import identity_trials
+
+
+def test_directly_before_a_linear_layer_both_constants_are_redundant():
+    x_hat = np.array([[1.0, -2.0], [0.5, 3.0]])
+    after = absorption.Linear(np.array([[1.0, 2.0], [0.0, -1.0]]), np.array([0.5, 0.0]))
+    gamma, beta = np.array([2.0, -3.0]), np.array([1.0, 0.25])
+    got = absorption.into_next(gamma, beta, after)
+    np.testing.assert_array_equal(got.weight, [[2, -6], [0, 3]])  # by hand
+    np.testing.assert_array_equal(got.bias, [2.0, -0.25])
+    np.testing.assert_allclose(got(x_hat), after(gamma * x_hat + beta), atol=1e-15)
+
+
+def test_through_a_relu_positive_gamma_moves_on_negative_flips_the_row_and_zero_is_a_constant():
+    rng = np.random.default_rng(0)
+    x_hat = rng.normal(size=(20, 4))
+    gamma, beta = np.array([2.0, -0.5, 0.0, 0.0]), np.array([0.3, -0.2, 1.5, -1.0])
+    after = absorption.Linear(rng.normal(size=(3, 4)), rng.normal(size=3))
+    got = absorption.through_relu(gamma, beta, after)
+    want = after(np.maximum(gamma * x_hat + beta, 0))
+    np.testing.assert_array_equal(got.sign, [1, -1, 1, 1])
+    np.testing.assert_allclose(got.beta, [0.15, -0.4, 0, 0])
+    np.testing.assert_array_equal(got.after.weight[:, 2:], 0)
+    np.testing.assert_allclose(
+        got.after(np.maximum(got.sign * x_hat + got.beta, 0)), want, atol=1e-14
+    )
+    assert np.abs(got.after(np.maximum(x_hat + got.beta, 0)) - want).max() > 1e-2
+
+
+def test_evaluation_mode_folds_into_the_layer_before_and_training_mode_does_not():
+    rng = np.random.default_rng(1)
+    before = absorption.Linear(rng.normal(size=(5, 3)), rng.normal(size=5))
+    x, (gamma, beta, mean) = rng.normal(size=(30, 3)), rng.normal(size=(3, 5))
+    var = rng.uniform(0.5, 2, 5)
+    folded = absorption.into_previous(gamma, beta, mean, var, before, eps=1e-3)(x)
+    want = running.infer(before(x), gamma, beta, mean, var, eps=1e-3)
+    np.testing.assert_allclose(folded, want, atol=1e-13)
+    assert np.abs(folded - reference.forward(before(x), gamma, beta, eps=1e-3)[0]).max() > 1e-2
+
+
+def test_the_list_of_redundancies_is_exact_where_it_should_be_and_nowhere_else():
+    gaps = list(identity_trials.redundancy_gaps(np.random.default_rng(2), rate=0.001).values())
+    # Sums of 16 products of numbers of a few units: far below 1e-12, far above it where unequal.
+    assert max(gaps[:4]) <= 1e-12
+    assert min(gaps[4:]) > 1e-3

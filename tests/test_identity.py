@@ -1,0 +1,184 @@
+"""The identity: its constants, its error laws, and the descent that looks for it."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bnlib import identity, laws, reference, running, statistics
+from bnlib.experiments import identity_trials
+from bnlib.populations import POPULATIONS
+
+SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 1024)
+
+
+@pytest.fixture
+def rows():
+    """Rows with unequal means and scales, one channel far from zero."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(9, 4)) * [0.3, 1.0, 7.0, 2.0] + [0.0, -1.0, 1e4, 5.0]
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5, 1.0])
+def test_restoring_constants_return_x_with_the_same_statistics_and_with_no_others(rows, eps):
+    mu, var, _ = reference.statistics(rows)
+    y, _ = reference.forward(rows, *identity.restoring(mu, var, eps=eps), eps=eps)
+    # beta = 1e4 is rounded to half a spacing, and so is the sum.
+    np.testing.assert_allclose(y, rows, rtol=0, atol=2 * np.spacing(1e4))
+    other, _ = reference.forward(rows, *identity.restoring(mu, 1.1 * var, eps=eps), eps=eps)
+    assert (np.abs(other - rows).max(axis=0) > 1e-3).all()
+
+
+def test_in_evaluation_the_stored_statistics_restore_inputs_that_never_saw_them(rows):
+    mean, var = np.array([3.0, -2.0, 0.5, 0.0]), np.array([0.1, 2.0, 5.0, 1e-4])
+    y = running.infer(rows, *identity.restoring(mean, var, eps=1e-3), mean, var, eps=1e-3)
+    np.testing.assert_allclose(y, rows, rtol=4e-16, atol=1e-14)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 0.5])
+def test_forgetting_eps_shrinks_by_the_formula_and_by_nothing_at_eps_0(rows, eps):
+    mu, var, _ = reference.statistics(rows)
+    y, _ = reference.forward(rows, np.sqrt(var), mu, eps=eps)
+    rms = np.sqrt(np.square(y - rows).mean(axis=0) / var)
+    np.testing.assert_allclose(rms, identity.eps_error(var, eps), atol=1e-11)
+    assert identity.eps_error(np.array(0.3), 0.3) == pytest.approx(1 - 0.5**0.5)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.2])
+def test_the_error_of_a_batch_is_the_squared_distance_of_two_points(rows, eps):
+    constants = identity.Constants(np.array([0.5, -1.0, 6.0, 0.0]), np.array([0.1, 0.0, 1e4, 4.0]))
+    y, _ = reference.forward(rows, *constants, eps=eps)
+    mu, var, _ = reference.statistics(rows)
+    measured = np.square(y - rows).mean(axis=0)
+    got = identity.batch_error(mu, var, constants, eps=eps)
+    np.testing.assert_allclose(got, measured, rtol=1e-9)
+    if eps == 0:
+        distance = (constants.gamma - np.sqrt(var)) ** 2 + (constants.beta - mu) ** 2
+        np.testing.assert_allclose(got, distance, rtol=1e-9)
+
+
+def test_a_constant_batch_leaves_only_the_error_of_its_mean():
+    constants = identity.Constants(np.ones(1), np.array([1.0]))
+    assert identity.batch_error(np.array([3.0]), np.zeros(1), constants, eps=0.0) == 4.0
+
+
+def test_the_gaussian_law_has_the_values_worked_out_by_hand():
+    # E|x1 - x2| / 2 = 1 / sqrt(pi) at m = 2; the others from the Gamma function at integers.
+    assert identity.gaussian_error(2) == pytest.approx(2 - 2 / np.sqrt(np.pi), rel=1e-13)
+    values = {4: 0.4042, 8: 0.1946, 16: 0.0955, 32: 0.0473, 64: 0.0235, 256: 0.0059}
+    for m, value in values.items():
+        assert identity.gaussian_error(m) == pytest.approx(value, abs=6e-5)
+
+
+@pytest.mark.parametrize("m", SIZES)
+def test_what_the_best_gamma_gains_in_training_it_costs_in_evaluation(m):
+    fixed, best, evaluation = (identity.gaussian_error(m, mode) for mode in identity.MODES)
+    assert fixed - best == pytest.approx(evaluation, abs=1e-14)
+    assert identity.leading_error(m) == pytest.approx(1.5 / m)
+
+
+def test_ties_have_their_own_law_and_two_points_at_m_2_give_one_half():
+    pairs = np.array([[-1.0, -1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0]])
+    y, _ = reference.forward(pairs, np.ones(4), np.zeros(4), eps=0.0)
+    assert np.square(y - pairs).mean() == 0.5
+    assert identity.error(0.5, tied=0.5) == 0.5
+    assert identity.error(0.5) == 1.0
+    # The vertex of (1 - t) g^2 - 2 a g + 1 at t = a = 1/2.
+    assert identity.error(0.5, mode="best", tied=0.5) == 0.5
+    with pytest.raises(ValueError, match="want a mode"):
+        identity.error(0.5, mode="worst")
+
+
+@pytest.mark.parametrize("name", list(POPULATIONS))
+def test_the_error_law_holds_for_any_population(name):
+    population = POPULATIONS[name]
+    rng = np.random.default_rng(1)
+    for m in (2, 5, 40):
+        sums = [identity_trials.sample_errors(population, m, 20000, rng) for _ in range(20)]
+        found = statistics.mean_interval([s.error for s in sums], 1 - 0.05 / 18)
+        law = identity.error(population.expected_std(m), tied=population.tied(m))
+        assert found.low <= law <= found.high
+
+
+def _verdict(law: dict[int, float]) -> bool:
+    """The claim's rule: inside the 95 % interval at all but one of nine batch sizes."""
+    gauss, inside = POPULATIONS["Gaussian"], 0
+    for m in SIZES:
+        rngs = [np.random.default_rng([0, 5, 0, m, k]) for k in range(20)]
+        errors = [identity_trials.sample_errors(gauss, m, 20000, rng).error for rng in rngs]
+        found = statistics.mean_interval(errors)
+        inside += found.low <= law[m] <= found.high
+    return inside >= len(SIZES) - 1
+
+
+@pytest.mark.parametrize("factor", [0.98, 1.0, 1.02])
+def test_a_law_that_is_off_by_2_percent_turns_the_verdict_red(factor):
+    law = {m: factor * identity.gaussian_error(m) for m in SIZES}
+    assert _verdict(law) == (factor == 1.0)
+
+
+def test_the_law_with_eps_agrees_with_draws_and_with_the_law_at_eps_0():
+    m, ratio = 6, 0.5
+    quantiles = (np.arange(200000) + 0.5) / 200000
+    std = np.sqrt(stats.chi2.ppf(quantiles, m - 1) / m)
+    assert identity.error_with_eps(std, 0.0) == pytest.approx(identity.gaussian_error(m), abs=1e-4)
+    x = np.random.default_rng(2).normal(size=(m, 200000))
+    constants = identity.restoring(np.zeros(200000), np.ones(200000), eps=ratio)
+    y, _ = reference.forward(x, *constants, eps=ratio)
+    errors = np.square(y - x).mean(axis=0)
+    # Five standard errors of 200000 batches.
+    slack = 5 * errors.std() / np.sqrt(errors.size)
+    assert identity.error_with_eps(std, ratio) == pytest.approx(errors.mean(), abs=slack)
+
+
+def test_the_step_of_the_descent_is_the_gradient_of_the_layer():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(7, 3)) * [0.1, 1.0, 20.0] + [0.0, 3.0, -5.0]
+    point = np.array([[1.0, -0.5, 2.0], [0.0, 1.0, -4.0]])
+    grad, (std, mean, error) = identity._step(x, point)
+    y, tape = reference.forward(x, *point, eps=0.0)
+    exact = reference.backward((y - x) / len(x), tape)
+    np.testing.assert_allclose(grad, [exact.dgamma, exact.dbeta], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(grad, point - [std, mean], rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(error, np.square(y - x).mean(axis=0), rtol=1e-12)
+
+
+def test_sgd_with_a_constant_step_is_the_moving_average_of_the_batch_statistics():
+    sigma, mu = np.array([0.1, 3.0]), np.array([1.0, -2.0])
+    rng = np.random.default_rng(4)
+    path = identity.descend(sigma, mu, m=5, steps=40, lr=0.2, rng=rng)
+    gamma, beta = np.ones(2), np.zeros(2)
+    for t in range(40):
+        gamma = 0.8 * gamma + 0.2 * path.batch_std[t]
+        beta = 0.8 * beta + 0.2 * path.batch_mean[t]
+    np.testing.assert_allclose(path.gamma[-1], gamma, rtol=1e-12)
+    np.testing.assert_allclose(path.beta[-1], beta, rtol=1e-12)
+
+
+def test_descent_ends_at_the_expected_batch_std_and_adam_walks_by_its_rate():
+    sigma, mu = np.full(400, 5.0), np.zeros(400)
+    path = identity.descend(
+        sigma, mu, m=4, steps=400, lr=0.1, rng=np.random.default_rng(5), schedule="step"
+    )
+    found = statistics.mean_interval(path.gamma[-1] / sigma, 0.999)
+    assert found.low <= laws.expected_batch_std(4) <= found.high
+    assert found.high < 1
+    adam = identity.descend(
+        sigma, mu, m=64, steps=10, lr=0.1, rng=np.random.default_rng(5), optimizer="adam"
+    )
+    np.testing.assert_allclose(adam.gamma[1] - adam.gamma[0], 0.1, rtol=1e-6)
+    with pytest.raises(ValueError, match="sgd or adam"):
+        identity.descend(sigma, mu, m=4, steps=1, lr=1, rng=np.random.default_rng(), optimizer="x")
+
+
+def test_errors_of_whole_images_equal_those_of_their_pooled_rows():
+    rng = np.random.default_rng(6)
+    x = 100 + rng.normal(size=(6, 3, 50)) * rng.uniform(1, 3, (6, 3, 1))  # images, channels, places
+    batches = np.array([[0, 4], [5, 5]])
+    got = identity.image_errors(x.mean(axis=2), x.var(axis=2), batches)
+    population = reference.statistics(x)
+    for b, batch in enumerate(batches):
+        rows = np.moveaxis(x[batch], 1, 2).reshape(-1, 3)
+        constants = identity.restoring(population.mu, population.var, eps=0.0)
+        y, _ = reference.forward(rows, *constants, eps=0.0)
+        want = np.square(y - rows).mean(axis=0) / population.var
+        np.testing.assert_allclose(got[b], want, rtol=1e-9)
