@@ -1,0 +1,277 @@
+"""Orders of chains: hand values, five ways, the bound, and polynomials against forward passes."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bnlib import chains, orders
+
+EPS = np.finfo(float).eps
+weights = st.lists(st.floats(0.05, 20.0), min_size=1, max_size=30)
+
+
+def equal_chain(length, w):
+    """Factors and gradients of a chain of equal weights with x = 1 and delta = 1."""
+    return np.full(length, w), np.full(length, w ** (length - 1))
+
+
+@pytest.mark.parametrize(
+    ("length", "w", "step", "terms", "change"),
+    [
+        (10, 1.0, 0.1, (-1, 0.45, -0.12), -0.651322),
+        (10, 1.3, 0.1, (-112.455, 412.800, -897.956), -13.78585),
+        (50, 1.1, 0.01, (-5694.47, 135353, -2.10105e6), -117.3909),
+    ],
+)
+def test_orders_of_three_chains_by_exact_arithmetic(length, w, step, terms, change):
+    factors, grads = equal_chain(length, w)
+    found = chains.chain_orders(factors, grads, 1.0, step=step)
+    assert found[1:4] == pytest.approx(terms, rel=4e-6)  # the values are given to six digits
+    assert (factors - step * grads).prod() - factors.prod() == pytest.approx(change, rel=1e-6)
+
+
+def test_the_sum_of_alternating_orders_loses_almost_every_digit_at_fifty_factors():
+    factors, grads = equal_chain(50, 1.1)
+    found = chains.chain_orders(factors, grads, 1.0, step=0.01)[1:]
+    change = (factors - 0.01 * grads).prod() - factors.prod()
+    assert np.abs(found).sum() / abs(change) == pytest.approx(5.3e14, rel=0.01)
+    assert abs(found.sum() / change - 1) > 1e-4
+
+
+@given(weights, st.floats(0.001, 0.5))
+def test_three_ways_agree_with_exact_fractions_in_every_order(w, step):
+    w = np.array(w[:10])
+    moves = step * w.prod() ** 2 / w
+    truth = [Fraction(1)]
+    for a, b in zip(w, moves, strict=True):
+        kept, moved = [t * Fraction(a) for t in truth], [t * Fraction(b) for t in truth]
+        truth = [p - q for p, q in zip([*kept, 0], [0, *moved], strict=True)]
+    want = np.array([float(t) for t in truth])
+    # 10 factors, two roundings each, then up to 2^10 terms of one sign summed
+    tolerance = {"rel": 2**10 * EPS, "abs": 1e-280}
+    assert chains.chain_orders(w, moves, 1.0, step=1.0) == pytest.approx(want, **tolerance)
+    assert chains.direct_orders(w, moves, 1.0, step=1.0) == pytest.approx(want, **tolerance)
+    symmetric = w.prod() * chains.elementary_symmetric(-moves / w)
+    assert symmetric == pytest.approx(want, **tolerance)
+
+
+def test_elementary_symmetric_by_hand_and_with_a_zero():
+    assert chains.elementary_symmetric(np.array([1.0, 2.0, 3.0])).tolist() == [1, 6, 11, 6]
+    assert chains.elementary_symmetric(np.array([2.0, 0.0, 3.0])).tolist() == [1, 5, 6, 0]
+    both = chains.elementary_symmetric(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert both.tolist() == [[1, 3, 2], [1, 7, 12]]
+
+
+@given(weights)
+def test_the_second_order_is_half_of_r_times_one_minus_the_sum_of_squared_shares(w):
+    u = 1 / np.array(w) ** 2
+    e, shares = chains.elementary_symmetric(u), u / u.sum()
+    if len(u) > 1:
+        want = 0.5 * e[1] * (1 - (shares**2).sum())
+        assert e[2] / e[1] == pytest.approx(want, rel=1e-9, abs=1e-12 * e[1])
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20))
+def test_first_order_is_wrong_by_at_most_the_second_bonferroni(u):
+    e, left = chains.elementary_symmetric(np.array(u)), np.prod(1 - np.array(u))
+    assert 1 - e[1] - 1e-12 <= left <= 1 - e[1] + e[2] + 1e-12
+
+
+@given(weights, st.floats(0.01, 3.0), st.integers(0, 2**30))
+def test_no_order_exceeds_maclaurins_bound(w, r, signs):
+    w = np.array(w) * np.where([signs >> i & 1 for i in range(len(w))], 1, -1)
+    grads = 1 / w
+    step = r / (1 / w**2).sum()
+    found = np.abs(chains.chain_orders(w, grads, 1.0, step=step)) / abs(w.prod())
+    n, k = len(w), np.arange(len(w) + 1)
+    bound = np.array([math.comb(n, j) * (r / n) ** j for j in k])
+    assert (found <= bound * (1 + 1e-12)).all()
+    assert found[2:].sum() <= chains.maclaurin_bound(r, n) * (1 + 1e-12)
+    assert chains.maclaurin_bound(r, n) <= chains.maclaurin_bound(r) * (1 + 1e-12)
+
+
+def test_ten_thousand_random_chains_obey_the_bound_and_equal_ones_attain_it():
+    rng = np.random.default_rng(1)
+    u = np.exp(2 * rng.normal(size=(10_000, 12)))
+    u /= u.sum(axis=1, keepdims=True)
+    sums = chains.elementary_symmetric(u)[:, 2:].sum(axis=1)
+    assert sums.max() <= chains.maclaurin_bound(1.0, 12) * (1 + 1e-12)
+    equal = chains.elementary_symmetric(np.full(12, 1 / 12))[2:].sum()
+    assert equal == pytest.approx(chains.maclaurin_bound(1.0, 12), rel=1e-14)
+
+
+def test_a_sign_flipped_in_the_bound_would_be_noticed():
+    # (1 - r/l)^l - 1 + r instead of (1 + r/l)^l - 1 - r
+    flipped = (1 - 1 / 12) ** 12 - 1 + 1
+    assert chains.elementary_symmetric(np.full(12, 1 / 12))[2:].sum() > flipped * 1.5
+
+
+@pytest.mark.parametrize("r", [1e-9, 1e-3, 0.5, 2.0, 30.0])
+def test_the_bound_has_its_closed_form_its_limit_and_no_cancellation(r):
+    series = sum(r**k / math.factorial(k) for k in range(2, 150))
+    assert chains.maclaurin_bound(r) == pytest.approx(series, rel=1e-13)
+    if r >= 0.5:
+        assert chains.maclaurin_bound(r, 7) == pytest.approx((1 + r / 7) ** 7 - 1 - r, rel=1e-13)
+    assert chains.maclaurin_bound(r, 1) == 0
+    assert chains.maclaurin_bound(0.0) == 0
+
+
+def five(w, moves):
+    """The five ways for one chain, with x = 1."""
+    values = np.where(orders.subset_masks(len(w)), w - moves, w).prod(axis=1)
+    a, b = torch.tensor(w), torch.tensor(moves)
+    return (
+        chains.chain_orders(w, moves, 1.0, step=1.0),
+        chains.direct_orders(w, moves, 1.0, step=1.0),
+        orders.order_sums(values, len(w)),
+        chains.interpolated_orders(lambda s: (w - s * moves).prod(), len(w)),
+        chains.jvp_orders(lambda s: (a - s * b).prod(), len(w)).numpy(),
+    )
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 6])
+def test_five_ways_agree_on_arbitrary_moves_of_both_signs(length):
+    rng = np.random.default_rng(length)
+    w, moves = rng.normal(1.0, 0.3, length), 0.3 * rng.normal(size=length)
+    first, *others = five(w, moves)
+    for other in others:
+        assert np.abs(other - first).max() <= 1e-12 * np.abs(first).max()
+
+
+@pytest.mark.parametrize("way", range(5))
+def test_one_flipped_sign_in_any_of_the_five_ways_is_noticed(way):
+    w, moves = np.array([1.1, 0.8, -0.9]), np.array([0.1, -0.2, 0.3])
+    right, wrong = five(w, moves), five(w, moves * [1, 1, -1])
+    assert np.abs(wrong[way] - right[0]).max() > 1e-2
+
+
+@given(st.integers(0, 10**6), st.floats(0.1, 10.0))
+def test_orders_scale_with_the_input_and_with_powers_of_the_step(seed, a):
+    rng = np.random.default_rng(seed)
+    w, g = rng.normal(size=(2, 6))
+    base = chains.chain_orders(w, g, 1.0, step=0.1)
+    assert chains.chain_orders(w, g, a, step=0.1) == pytest.approx(a * base, rel=1e-12)
+    powers = a ** np.arange(7)
+    assert chains.chain_orders(w, g, 1.0, step=0.1 * a) == pytest.approx(
+        powers * base, rel=1e-9, abs=1e-13 * np.abs(powers).max()
+    )
+    order = rng.permutation(6)
+    shuffled = chains.chain_orders(w[order], g[order], 1.0, step=0.1)
+    assert shuffled == pytest.approx(base, rel=1e-9, abs=1e-13)
+
+
+def matrices(rng, shapes=((3, 5), (5, 4), (4, 2)), rows=7):
+    w = [rng.normal(size=s) for s in shapes]
+    g = [rng.normal(size=s) for s in shapes]
+    return w, g, rng.normal(size=(rows, shapes[0][0]))
+
+
+@pytest.mark.parametrize("s", [-0.7, 0.0, 0.1, 1.3])
+def test_matrix_orders_sum_to_the_output_of_the_moved_chain(s):
+    w, g, x = matrices(np.random.default_rng(2))
+    found = chains.chain_coefficients(w, g, x)
+    assert [c.shape for c in found] == [(7, 2)] * 4
+    out = x
+    for a, b in zip(w, g, strict=True):
+        out = out @ (a - s * b)
+    assert sum(c * s**k for k, c in enumerate(found)) == pytest.approx(out, abs=1e-11)
+
+
+def test_matrix_orders_of_one_by_one_matrices_are_those_of_the_scalar_chain():
+    rng = np.random.default_rng(3)
+    w, g = rng.normal(size=(2, 5))
+    split = [[a.reshape(1, 1) for a in v] for v in (w, g)]
+    found = np.ravel(chains.chain_coefficients(*split, np.array([[2.0]])))
+    assert found == pytest.approx(chains.chain_orders(w, g, 2.0, step=1.0), abs=1e-13)
+
+
+def test_matrix_orders_obey_the_bound_by_norms():
+    for seed in range(50):
+        w, g, x = matrices(np.random.default_rng([4, seed]))
+        norm = [np.linalg.norm(a, 2) for a in w]
+        ratio = np.array([np.linalg.norm(b, 2) for b in g]) / norm
+        bound = np.linalg.norm(x) * np.prod(norm) * chains.elementary_symmetric(ratio)
+        found = [np.linalg.norm(c) for c in chains.chain_coefficients(w, g, x)]
+        assert (found <= bound * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("s", [0.0, 0.2, -1.1])
+def test_the_loss_polynomial_is_the_loss_of_the_moved_chain(s):
+    rng = np.random.default_rng(5)
+    w, g, x = matrices(rng)
+    y = rng.normal(size=(7, 2))
+    found = chains.loss_coefficients(chains.chain_coefficients(w, g, x), y)
+    assert found.shape == (7,)
+    out = x
+    for a, b in zip(w, g, strict=True):
+        out = out @ (a - s * b)
+    want = 0.5 * ((out - y) ** 2).sum(axis=1).mean()
+    assert np.polyval(found[::-1], s) == pytest.approx(want, rel=1e-11)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 5, 12])
+def test_interpolation_finds_the_coefficients_within_its_stated_error(degree):
+    want = np.random.default_rng(degree).normal(size=(degree + 1, 2))
+    found = chains.interpolated_orders(lambda s: s ** np.arange(degree + 1) @ want, degree)
+    largest = np.abs(want).sum(axis=0).max()
+    assert np.abs(found - want).max() <= EPS * (1 + np.sqrt(2)) ** degree * largest
+
+
+def test_nested_forward_mode_gives_taylor_coefficients():
+    found = chains.jvp_orders(torch.exp, 6)
+    assert found.numpy() == pytest.approx([1 / math.factorial(k) for k in range(7)], rel=1e-14)
+    assert chains.jvp_orders(torch.exp, 0).tolist() == [1]
+
+
+BAD = np.array([1.0, np.nan])
+GOOD = np.array([1.0, 2.0])
+
+
+@pytest.mark.parametrize("way", [chains.chain_orders, chains.direct_orders])
+def test_chains_refuse_what_has_no_orders(way):
+    with pytest.raises(ValueError, match="at least 1 "):
+        way(np.zeros(0), np.zeros(0), 1.0, step=0.1)
+    with pytest.raises(ValueError, match="w: want finite numbers, got 1 others"):
+        way(BAD, GOOD, 1.0, step=0.1)
+    with pytest.raises(ValueError, match="grads: want finite"):
+        way(GOOD, BAD, 1.0, step=0.1)
+    for step in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"finite step size, got {step}"):
+            way(GOOD, GOOD, 1.0, step=step)
+    with pytest.raises(ValueError, match="a gradient per factor"):
+        way(GOOD, np.ones(3), 1.0, step=0.1)
+
+
+def test_direct_orders_refuse_more_factors_than_subsets_can_be_visited():
+    with pytest.raises(ValueError, match="at most 16 layers, got 17"):
+        chains.direct_orders(np.ones(17), np.ones(17), 1.0, step=0.1)
+
+
+def test_the_other_boundaries_say_what_they_want():
+    with pytest.raises(ValueError, match="at least 1 factor"):
+        chains.elementary_symmetric(np.zeros(0))
+    with pytest.raises(ValueError, match="finite relative change >= 0, got -1"):
+        chains.maclaurin_bound(-1)
+    with pytest.raises(ValueError, match="finite relative change >= 0, got nan"):
+        chains.maclaurin_bound(math.nan)
+    with pytest.raises(ValueError, match="at least 1 factor, got 0"):
+        chains.maclaurin_bound(1.0, 0)
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        chains.interpolated_orders(lambda s: s, -1)
+    with pytest.raises(ValueError, match="0 to 12, got 13"):
+        chains.jvp_orders(torch.exp, 13)
+
+
+def test_matrix_chains_refuse_factors_that_do_not_match():
+    w, g, x = matrices(np.random.default_rng(6))
+    with pytest.raises(ValueError, match="gradient per factor, got 0 and 0"):
+        chains.chain_coefficients([], [], x)
+    with pytest.raises(ValueError, match=r"factor 1: want weight and gradient of \(5, n\)"):
+        chains.chain_coefficients(w, [g[0], g[1].T, g[2]], x)
+    with pytest.raises(ValueError, match=r"grads\[2\]: want finite"):
+        chains.chain_coefficients(w, [*g[:2], g[2] * np.nan], x)
