@@ -1,9 +1,9 @@
-"""`python -m benchmarks [kernels] [book] [training]`: all of them, or those that are named."""
+"""`python -m benchmarks [name ...]`: kernels, book, training, interactions; or all of them."""
 
 import importlib
 import sys
 
-NAMES = ("kernels", "book", "training")
+NAMES = ("kernels", "book", "training", "interactions")
 
 
 def main(names: list[str]) -> None:

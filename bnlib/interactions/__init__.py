@@ -1,0 +1,51 @@
+"""One update of all layers of any network: its exact split, and the steps to compare."""
+
+from bnlib.interactions.split import (
+    OutputSplit,
+    Params,
+    Split,
+    all_subsets,
+    centered,
+    corners,
+    evaluate,
+    gradient,
+    layer_dots,
+    layer_of,
+    layers,
+    moved,
+    output_split,
+    step_split,
+)
+from bnlib.interactions.steps import (
+    Curvature,
+    curvature_split,
+    first_order,
+    layer_normalized,
+    match_loss,
+    match_output,
+    participation,
+)
+
+__all__ = [
+    "Curvature",
+    "OutputSplit",
+    "Params",
+    "Split",
+    "all_subsets",
+    "centered",
+    "corners",
+    "curvature_split",
+    "evaluate",
+    "first_order",
+    "gradient",
+    "layer_dots",
+    "layer_normalized",
+    "layer_of",
+    "layers",
+    "match_loss",
+    "match_output",
+    "moved",
+    "output_split",
+    "participation",
+    "step_split",
+]
