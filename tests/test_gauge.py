@@ -1,0 +1,121 @@
+"""The gauge leaves the function alone; the identity copy is one; folding is what is left of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib.gauge import Norm, fold_bn, gauge, gauge_to_identity
+from bnlib.running import infer
+
+EPS = 1e-3
+
+
+@pytest.fixture
+def case():
+    """A linear map (5, 3) with a normalization: negative, weak and zero gammas, a tiny variance."""
+    rng = np.random.default_rng(0)
+    gamma = np.array([1.3, -0.7, 0.02, 0.0, 2.0])
+    norm = Norm(gamma, rng.normal(size=5), rng.normal(size=5), rng.uniform(0.1, 3, 5), EPS)
+    norm.var[4] = 1e-5
+    return rng.normal(size=(5, 3)), norm, rng.normal(size=(40, 3))
+
+
+def output(weight, bias, norm, x):
+    gamma, beta, mean, var, eps = norm
+    return infer(x @ weight.T + bias, gamma, beta, mean, var, eps=eps)
+
+
+def assert_same_function(new, weight, norm, x):
+    """A handful of roundings of the largest term of an output, |gamma| x_hat."""
+    before, after = output(weight, 0, norm, x), output(new.weight, new.bias, new.norm, x)
+    np.testing.assert_allclose(after, before, rtol=0, atol=64 * 2.2e-16 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("new_eps", [None, 1e-5])
+def test_every_gauge_with_a_variance_leaves_the_function_and_moves_the_rest(case, new_eps):
+    weight, norm, x = case
+    a, c = np.array([2.0, -3.0, 0.5, 1.0, -7.0]), np.array([1.0, 0.0, -20.0, 3.0, 0.1])
+    new = gauge(weight, norm, a, c, eps=new_eps)
+    assert_same_function(new, weight, norm, x)
+    np.testing.assert_array_equal(new.norm.gamma, norm.gamma * np.sign(a))
+    assert not np.allclose(new.norm.mean, norm.mean)
+    assert new.norm.eps == (new_eps or EPS)
+
+
+def test_a_gauge_by_hand():
+    norm = Norm(np.array([3.0]), np.array([1.0]), np.array([2.0]), np.array([3.0]), 1.0)
+    new = gauge(np.array([[5.0]]), norm, np.array([-2.0]), np.array([7.0]))
+    assert (new.weight, new.bias) == (-10, 7)
+    assert [v.item() for v in new.norm[:4]] == [-3, 1, 3, 15]  # 4 (3 + 1) - 1 = 15
+
+
+def test_a_gauge_without_a_variance_is_refused_and_the_edge_is_not(case):
+    weight, norm, _ = case
+    edge = np.sqrt(EPS / (norm.var + EPS))
+    with pytest.raises(ValueError, match="got a variance of -"):
+        gauge(weight, norm, 0.99 * edge, norm.mean)
+    assert gauge(weight, norm, 1.0001 * edge, norm.mean).norm.var.min() >= 0
+    with pytest.raises(ValueError, match="want numbers other than 0"):
+        gauge(weight, norm, 0 * edge, norm.mean, eps=0.0)
+
+
+def test_the_identity_copy_is_the_identity_where_gamma_allows_it_and_unchanged_elsewhere(case):
+    weight, norm, x = case
+    new, ok = gauge_to_identity(weight, norm)
+    assert ok.tolist() == [True, True, False, False, True]
+    assert_same_function(new, weight, norm, x)
+    tau = np.sqrt(new.norm.var + EPS)
+    np.testing.assert_allclose(new.norm.gamma[ok], tau[ok], rtol=4e-16)
+    np.testing.assert_array_equal(new.norm.mean[ok], new.norm.beta[ok])
+    for before, after in zip(norm[:4], new.norm[:4], strict=True):
+        np.testing.assert_allclose(after[~ok], before[~ok], rtol=1e-12)
+
+
+def test_a_smaller_eps_lets_weaker_channels_be_the_identity(case):
+    weight, norm, x = case
+    new, ok = gauge_to_identity(weight, norm, eps=1e-5)
+    assert ok.tolist() == [True, True, True, False, True]
+    assert_same_function(new, weight, norm, x)
+    with pytest.raises(ValueError, match="take a smaller eps"):
+        gauge_to_identity(weight, norm, eps=10.0)
+
+
+def test_the_identity_copy_is_a_gauge(case):
+    """By the general formula, which rounds: a few EPS relative to var + eps."""
+    weight, norm, _ = case
+    copy, ok = gauge_to_identity(weight, norm)
+    a = np.where(ok, norm.gamma / np.sqrt(norm.var + EPS), 1.0)
+    general = gauge(weight, norm, a, np.where(ok, norm.beta - a * norm.mean, 0.0))
+    for one, other in zip(copy.norm[:4], general.norm[:4], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_folding_is_the_inference_map_after_the_linear_one(case, with_bias):
+    weight, norm, x = case
+    bias = np.arange(5.0) if with_bias else None
+    w, b = fold_bn(weight, bias, norm)
+    wanted = output(weight, 0 if bias is None else bias, norm, x)
+    np.testing.assert_allclose(x @ w.T + b, wanted, rtol=0, atol=1e-13 * np.abs(wanted).max())
+
+
+def test_folding_a_padded_convolution_is_exact_and_folding_before_it_is_not():
+    rng = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(*s, generator=rng).double() for s in ((4, 3, 3, 3), (2, 3, 6, 6)))
+    norm = Norm(*(torch.rand(4, generator=rng).double() + 0.5 for _ in range(4)), EPS)
+    conv = torch.nn.functional.conv2d
+
+    def bn(z, n):
+        return torch.nn.functional.batch_norm(z, n.mean, n.var, n.gamma, n.beta, eps=EPS)
+
+    w, b = fold_bn(weight, None, norm)
+    gap = conv(x, w, b, padding=1) - bn(conv(x, weight, padding=1), norm)
+    assert gap.abs().max() < 1e-13
+    first = Norm(*(v[:3] for v in norm[:4]), EPS)
+    scale = first.gamma / (first.var + EPS).sqrt()
+    shift = (weight * (first.beta - scale * first.mean)[:, None, None]).sum((1, 2, 3))
+    gap = conv(x, weight * scale[:, None, None], shift, padding=1) - conv(
+        bn(x, first), weight, padding=1
+    )
+    assert gap[:, :, 1:-1, 1:-1].abs().max() < 1e-13
+    assert gap.abs().max() > 0.1
