@@ -1,9 +1,9 @@
-"""`python -m benchmarks [name ...]`: kernels, book, training, interactions; or all of them."""
+"""`python -m benchmarks [name ...]`: kernels, book, training, interactions, audit; or all of them."""
 
 import importlib
 import sys
 
-NAMES = ("kernels", "book", "training", "interactions")
+NAMES = ("kernels", "book", "training", "interactions", "audit")
 
 
 def main(names: list[str]) -> None:

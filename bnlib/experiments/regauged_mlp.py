@@ -1,7 +1,5 @@
 """The copy of small trained networks whose normalizations are the identity."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch
