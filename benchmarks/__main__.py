@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name ...]`: kernels, book, training, interactions, audit; or all of them."""
+"""`python -m benchmarks [name ...]`: run the benchmarks named, or all of `NAMES`."""
 
 import importlib
 import sys
