@@ -22,7 +22,10 @@ from bnlib.publish import notebook as nb
 from bnlib.publish import sources
 
 ROOT = Path(__file__).parents[1]
-TREE = ("_config.yml", "_toc.yml", "references.bib", "requirements.lock", "book", "notebooks")
+TREE = (
+    *("_config.yml", "_toc.yml", "references.bib", "requirements.lock"),
+    *("book", "notebooks", "results"),
+)
 OURS = "bnlib.publish.sphinx_ext"
 
 
