@@ -22,10 +22,8 @@ from bnlib.publish import notebook as nb
 from bnlib.publish import sources
 
 ROOT = Path(__file__).parents[1]
-TREE = (
-    *("_config.yml", "_toc.yml", "references.bib", "requirements.lock"),
-    *("book", "notebooks", "results"),
-)
+FILES = ("_config.yml", "_toc.yml", "references.bib", "requirements.lock")
+FOLDERS = ("book", "notebooks", "results", "bnlib")
 OURS = "bnlib.publish.sphinx_ext"
 
 
@@ -57,7 +55,7 @@ def _copy(target: Path) -> Path:
     """A tree to build, with a library of its own."""
     target.mkdir()
     skip = shutil.ignore_patterns("__pycache__", "_build", ".*")
-    for name in (*TREE, "bnlib"):
+    for name in (*FILES, *FOLDERS):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=skip)
