@@ -24,7 +24,7 @@ from bnlib.publish import sources
 ROOT = Path(__file__).parents[1]
 FILES = ("_config.yml", "_toc.yml", "references.bib", "requirements.lock")
 FOLDERS = ("book", "notebooks", "results", "bnlib")
-OURS = "bnlib.publish.sphinx_ext"
+OURS = {"bnlib.publish.sphinx_ext", "bnlib.publish.docstrings"}
 
 
 class Cost(NamedTuple):
@@ -66,7 +66,8 @@ def _copy(target: Path) -> Path:
 
 def _make_stock(tree: Path, mode: str) -> None:
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["sphinx"]["extra_extensions"].remove(OURS)
+    extensions = config["sphinx"]["extra_extensions"]
+    config["sphinx"]["extra_extensions"] = [name for name in extensions if name not in OURS]
     config["execute"]["execute_notebooks"] = mode
     (tree / "_config.yml").write_text(yaml.safe_dump(config))
 
