@@ -50,7 +50,7 @@ def errors(ax: Axes, found: Mapping[str, ArrayLike]) -> Axes:
     over = np.arange(1, 1 + len(next(iter(lines.values()))))
     curves.line_family(ax, over, lines, markers=True)
     colors = {line.get_label(): line.get_color() for line in ax.lines}
-    for name in shown.keys() - lines.keys():
+    for name in (name for name in shown if name not in lines):
         color = colors[name.removesuffix(", bound")]
         ax.plot(over, shown[name], "--", color=color, lw=0.9, label=name)
     ax.axhline(1.0, color=COLORS["neutral"], lw=0.8)
