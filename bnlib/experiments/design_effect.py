@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from bnlib import identity, statistics
+
+LAYERS = {  # normalizations of EfficientNet-Lite0 from the first to the last, and what they follow
+    "_bn0": "stem",
+    "_blocks.1._bn1": "depthwise, early",
+    "_blocks.7._bn1": "depthwise, middle",
+    "_blocks.14._bn0": "expand, late",
+    "_blocks.14._bn2": "project, late",
+    "_bn1": "head",
+}
 
 
 class Inputs(NamedTuple):
@@ -92,3 +103,13 @@ def measure(inputs: Inputs, images: int, rng: np.random.Generator, *, batches: i
     mean = ratio.mean(axis=0)
     error, fits = np.median(errors.mean(axis=0)), ((mean >= 0.5) & (mean <= 2)).mean()
     return Effect(m, float(error), *typical, inputs.positions / typical.estimate, float(fits))
+
+
+def comparison(inputs: Mapping[str, Inputs], sizes: Sequence[int], *, seed: int) -> pd.DataFrame:
+    """`measure` for every layer and number of images a batch: the fields of Effect are columns."""
+    grid = enumerate(product(inputs, sizes))
+    effects = {
+        (layer, n): measure(inputs[layer], n, np.random.default_rng([seed, 10, place]))
+        for place, (layer, n) in grid
+    }
+    return pd.DataFrame(effects, index=list(Effect._fields)).T.rename_axis(["layer", "N"])

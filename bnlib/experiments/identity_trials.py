@@ -1,4 +1,4 @@
-"""Trials of the identity: kernels, random batches, redundant constants, an inserted layer.
+"""Trials of the identity on single layers: kernels, random batches, redundant constants.
 
 Each function makes one measurement of the identity chapter; intervals and verdicts are the page's.
 """
@@ -6,15 +6,14 @@ Each function makes one measurement of the identity chapter; intervals and verdi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bnlib import absorption, identity, kernels, reference, running, training
-from bnlib.networks.seed_batched import Moments, SeedBatchedMLP
+from bnlib import absorption, identity, kernels, reference, running
 from bnlib.populations import Population
 
 KERNELS = {
@@ -26,21 +25,15 @@ KERNELS = {
 
 
 class Sums(NamedTuple):
-    """Means over many batches at gamma = 1, beta = 0, in units of the population's variance."""
+    """Means over many batches at gamma = 1, beta = 0, in units of the population's variance.
 
-    error: float  # (y - x)^2
-    std: float  # s_m, computed as x_hat x
-    present: float  # x_hat^2: share of batches whose rows are not all equal
-    energy: float  # x^2
+    Numbers, or arrays over seeds, populations and batch sizes.
+    """
 
-
-class Change(NamedTuple):
-    """What an inserted layer does to a network, one number a seed: (S,)."""
-
-    output: np.ndarray  # largest change of an output
-    gradient: np.ndarray  # relative change of the gradient of W1
-    cosine: np.ndarray  # between the two gradients of W1
-    removed: np.ndarray  # share of the energy of the gradient at the inserted layer
+    error: Any  # (y - x)^2
+    std: Any  # s_m, computed as x_hat x
+    present: Any  # x_hat^2: share of batches whose rows are not all equal
+    energy: Any  # x^2
 
 
 def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
@@ -66,6 +59,48 @@ def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
     return np.abs(y - x).max(axis=0)
 
 
+def worst_errors(seed: int, seeds: int, offsets: Sequence[float]) -> dict[tuple[str, str], Any]:
+    """Largest `restoring_error` in sigma at each |mu|/sigma of `offsets`, over seeds and channels.
+
+    Keys are (dtype, kernel); 256 rows of 8 channels with scales over a factor of a hundred.
+    """
+    worst = {
+        (kind, kernel): np.zeros(len(offsets))
+        for kind in ("float64", "float32")
+        for kernel in KERNELS
+    }
+    for (kind, kernel), most in worst.items():
+        for (place, offset), k in product(enumerate(offsets), range(seeds)):
+            rng = np.random.default_rng([seed, 1, k])
+            sigma = 10 ** rng.uniform(-1, 1, 8)
+            x = (sigma * (offset + rng.normal(size=(256, 8)))).astype(kind)
+            error = (restoring_error(x, kernel, eps=1e-5) / sigma).max()
+            most[place] = max(most[place], error)
+    return worst
+
+
+def stored_error(seed: int) -> float:
+    """max |y - x| / sigma in evaluation for inputs up to 100 that the statistics never saw."""
+    rng = np.random.default_rng([seed, 2])
+    mean, var = rng.normal(size=8), rng.uniform(0.1, 4, 8)
+    heavy, flat = rng.standard_cauchy((500, 8)).clip(-100, 100), rng.uniform(-100, 100, (500, 8))
+    x = np.concatenate([heavy, flat])
+    y = running.infer(x, *identity.restoring(mean, var, eps=1e-5), mean, var, eps=1e-5)
+    return float((np.abs(y - x) / np.sqrt(var)).max())
+
+
+def rms_without_eps(seed: int, seeds: int, squares: np.ndarray, eps: float) -> np.ndarray:
+    """Root mean square of (y - x) / sigma with gamma = sigma, beta = mu: (seeds, len(squares)).
+
+    squares: the batch variances, which 256 rows about 3 have exactly.
+    """
+    x = np.random.default_rng([seed, 3]).normal(size=(256, len(squares) * seeds))
+    x = 3 + (x - x.mean(axis=0)) / x.std(axis=0) * np.tile(np.sqrt(squares), seeds)
+    y = kernels.forward_by("two-pass", x, x.std(axis=0), x.mean(axis=0), eps=eps)
+    rms = np.sqrt(np.square(y - x).mean(axis=0)) / x.std(axis=0)
+    return rms.reshape(seeds, len(squares))
+
+
 def sample_errors(population: Population, m: int, rows: int, rng: np.random.Generator) -> Sums:
     """Monte Carlo of `identity.error` with the real forward pass, eps = 0.
 
@@ -88,6 +123,12 @@ def removed_share(m: int, b: float, rng: np.random.Generator, *, channels: int =
     _, tape = reference.forward(x, *constants, eps=0.0)
     dx = reference.backward(dy, tape).dx
     return float(np.square(dy - dx).mean() / (1 + b * b))
+
+
+def removed_shares(seed: int, seeds: int, sizes: Sequence[int], b: float) -> np.ndarray:
+    """`removed_share` at each batch size: (seeds, sizes)."""
+    grid = [[(m, np.random.default_rng([seed, 7, m, k])) for m in sizes] for k in range(seeds)]
+    return np.array([[removed_share(m, b, rng) for m, rng in row] for row in grid])
 
 
 def redundancy_gaps(rng: np.random.Generator, *, rate: float) -> dict[str, float]:
@@ -152,59 +193,3 @@ def _stepped(
     loss = (outputs(params) - torch.tensor(goal)).square().mean()
     grads = torch.autograd.grad(loss, params)
     return outputs([p - rate * g for p, g in zip(params, grads, strict=True)]).detach().numpy()
-
-
-def first_moments(plain: SeedBatchedMLP, x: Tensor) -> Moments:
-    """Mean and biased variance of the first layer of a network without norm, over the rows of x."""
-    z = plain.trace(plain.params, x).pre[1].detach()
-    return Moments(z.mean(dim=1), z.var(dim=1, correction=0))
-
-
-def insert(plain: SeedBatchedMLP, norm: str, stats: Moments) -> SeedBatchedMLP:
-    """`plain` with a norm after its first linear map, gamma and beta restoring at `stats`.
-
-    norm: "batch", or "frozen" for given statistics.  The bias of that map is dropped, as a norm
-    cancels it: stats contain it, so beta does; frozen statistics must not (`without_bias`).
-    """
-    net = SeedBatchedMLP(replace(plain.spec, norm=norm), plain.seeds, plain.dtype)
-    gamma, beta = identity.restoring(stats.mean, stats.var, eps=plain.spec.eps)
-    same = {name: value.clone() for name, value in plain.params.items() if name in net.params}
-    net.params |= same | {"gamma1": gamma, "beta1": beta}
-    return net
-
-
-def without_bias(plain: SeedBatchedMLP, stats: Moments) -> dict[int, Moments]:
-    """`stats` of the first layer as the inserted norm sees it, for `forward(..., stats=...)`."""
-    return {1: Moments(stats.mean - plain.params["b1"], stats.var)}
-
-
-def change(
-    plain: SeedBatchedMLP, net: SeedBatchedMLP, x: Tensor, y: Tensor, stats: Any = None
-) -> Change:
-    """Outputs and gradients of `net` against those of `plain` on one batch, cross-entropy."""
-    (out, dw, dz), (out0, dw0, dz0) = (
-        _backprop(net, x, y, stats),
-        _backprop(plain, x, y, None),
-    )
-    dw, dw0 = dw.flatten(1), dw0.flatten(1)
-    parts = (
-        (out - out0).abs().amax((1, 2)),
-        (dw - dw0).norm(dim=1) / dw0.norm(dim=1),
-        torch.cosine_similarity(dw, dw0),
-        (dz - dz0).square().mean((1, 2)) / dz0.square().mean((1, 2)),
-    )
-    return Change(*(v.numpy() for v in parts))
-
-
-def _backprop(net: SeedBatchedMLP, x: Tensor, y: Tensor, stats: Any) -> tuple[Tensor, ...]:
-    params = {name: v.clone().requires_grad_() for name, v in net.params.items()}
-    seen = net.trace(params, x, stats=stats)
-    loss = training.seed_losses(seen.output, y, "cross-entropy").sum()  # seeds do not mix
-    return seen.output.detach(), *torch.autograd.grad(loss, [params["W1"], seen.pre[1]])
-
-
-def trajectory(net: SeedBatchedMLP, x: Tensor, y: Tensor, **recipe: Any) -> Tensor:
-    """The first weights at every step of training, (steps + 1, S, weights); trains `net`."""
-    kept: list[Tensor] = []
-    training.train(net, x, y, on_step=lambda step: kept.append(step.params["W1"].clone()), **recipe)
-    return torch.stack([*kept, net.params["W1"]]).flatten(2).detach()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from bnlib import training
+from bnlib import statistics, training
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
 
@@ -18,6 +21,8 @@ ARMS = {
     "scratch": None,
 }
 INPUTS, UNITS = 8, 16
+COLUMNS = ["trained", "m", "steps", "relative MSE", "median d", "low", "high"]
+COLUMNS += ["share d < 0.1", "loss, last fifth"]
 
 
 class Teacher(NamedTuple):
@@ -75,3 +80,17 @@ def study(teacher: Teacher, arm: str, *, m: int, steps: int) -> Student:
     variance = teacher.y.var((1, 2), correction=0).numpy()
     before, last = history.loss[-2 * (steps // 5) : -(steps // 5)], history.loss[-(steps // 5) :]
     return Student(mse / variance, d.detach().numpy(), float(last.mean() / before.mean() - 1))
+
+
+def comparison(seed: int, seeds: int, sizes: Sequence[int], steps: int) -> pd.DataFrame:
+    """`study` of every arm and batch size, and of "γ, β" at the last size with four times as long.
+
+    A row each; the median of d is over seeds, of each seed's median unit, with its 95 % interval.
+    """
+    school, rows = teachers(seeds, [seed, 12]), []
+    for arm, m, length in [*product(ARMS, sizes, [steps]), ("γ, β", sizes[-1], 4 * steps)]:
+        student, rng = study(school, arm, m=m, steps=length), np.random.default_rng([seed, 13])
+        d = statistics.median_interval(np.median(student.d, axis=1), rng=rng)
+        near = (student.d < 0.1).mean()
+        rows.append([arm, m, length, np.median(student.mse), *d, near, student.late])
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -49,3 +49,13 @@ def test_layers_are_read_before_their_normalization_and_random_filters_stand_in(
     np.testing.assert_allclose(found["stem"].var.mean(), 1, atol=0.05)
     stand_in = design_effect.random_inputs(images, seed=0)
     assert [v.positions for v in stand_in.values()] == [16, 16]
+
+
+def test_the_comparison_measures_every_layer_with_every_number_of_images():
+    x = np.random.default_rng(2).normal(size=(30, 3, 16))
+    inputs = {"a": design_effect.describe(x), "b": design_effect.describe(x[:, :2] + 1)}
+    table = design_effect.comparison(inputs, (2, 8), seed=4)
+    assert table.index.tolist() == [("a", 2), ("a", 8), ("b", 2), ("b", 8)]
+    alone = design_effect.measure(inputs["b"], 2, np.random.default_rng([4, 10, 2]))
+    assert tuple(table.loc["b", 2]) == alone
+    assert list(table.columns) == list(alone._fields)

@@ -1,48 +1,12 @@
-"""The trials of the identity chapter: what is inserted, and what it must and must not change."""
+"""The trials of the identity on single layers: what returns x, and what a layer removes."""
+
+from itertools import product
 
 import numpy as np
 import pytest
-import torch
 
+from bnlib import identity
 from bnlib.experiments import identity_trials as trials
-from bnlib.experiments import teacher
-from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import Spec
-
-
-@pytest.fixture
-def setting():
-    rng = np.random.default_rng(0)
-    x, y = torch.tensor(rng.normal(size=(2, 40, 5))), torch.tensor(rng.integers(0, 3, (2, 40)))
-    plain = SeedBatchedMLP(Spec((5, 6, 3), "tanh", norm="none"), range(2))
-    plain.params["b1"] = torch.tensor(rng.normal(size=(2, 6)))  # a zero would hide a lost bias
-    return plain, x, y
-
-
-def test_an_inserted_layer_changes_no_output_and_in_training_mode_the_gradient_below(setting):
-    plain, x, y = setting
-    stats = trials.first_moments(plain, x)
-    training = trials.change(plain, trials.insert(plain, "batch", stats), x, y)
-    assert training.output.max() < 1e-13
-    assert training.gradient.min() > 1e-2
-    frozen = trials.insert(plain, "frozen", stats)
-    evaluation = trials.change(plain, frozen, x[:, :7], y[:, :7], trials.without_bias(plain, stats))
-    assert evaluation.output.max() < 1e-13
-    assert evaluation.gradient.max() < 1e-12
-    assert evaluation.removed.max() < 1e-24
-
-
-def test_trained_without_gamma_the_frozen_layer_is_the_plain_network(setting):
-    plain, x, y = setting
-    stats = trials.first_moments(plain, x)
-    frozen = trials.insert(plain, "frozen", stats)
-    how = {"x": x, "y": y, "steps": 5, "batch": 10, "lr": 0.3}
-    given = {"stats": trials.without_bias(plain, stats), "trainable": ["W", "beta", "b"]}
-    with_layer = trials.trajectory(frozen, **how, **given)
-    without = trials.trajectory(plain, **how)
-    assert with_layer.shape == (6, 2, 30)
-    assert float((without[-1] - without[0]).norm()) > 1e-2
-    torch.testing.assert_close(with_layer, without, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(("b", "m"), [(0.0, 2), (0.5, 16)])
@@ -60,10 +24,34 @@ def test_every_kernel_restores_centered_rows_to_rounding(kernel):
     assert trials.restoring_error(x.astype(np.float32), kernel, eps=1e-5).max() < 1e-5
 
 
-def test_a_student_that_starts_as_its_teacher_comes_nearer_with_larger_batches():
-    school = teacher.teachers(2, [0, 1], rows=512)
-    assert not torch.equal(school.weight[0], school.weight[1])
-    few, many = (teacher.study(school, "γ, β", m=m, steps=200) for m in (4, 64))
-    assert few.d.shape == (2, 16)
-    assert np.median(many.d) < np.median(few.d)
-    assert (many.mse < few.mse).all()
+def test_a_million_from_zero_centering_first_is_exact_and_a_mean_of_extra_digits_is_not():
+    worst = trials.worst_errors(0, 4, [0, 1e6])
+    assert set(worst) == set(product(("float64", "float32"), trials.KERNELS))
+    assert worst["float64", "center first"][1] < 1e-12
+    # A mean of more digits than beta can hold misses x by a spacing of x, about 1e-10 sigma here.
+    assert worst["float64", "mean to extra digits"][1] > 1e-12
+    assert worst["float64", "mean to extra digits"][0] < 1e-14
+    one_seed = trials.worst_errors(0, 1, [1e6])
+    assert all(one_seed[key][0] <= worst[key][1] for key in worst)  # the worst over more seeds
+
+
+def test_stored_statistics_return_every_input_and_wrong_constants_do_not(monkeypatch):
+    assert trials.stored_error(0) < 1e-12
+    without = identity.restoring
+    monkeypatch.setattr(identity, "restoring", lambda mu, var, *, eps: without(mu, var, eps=0.0))
+    assert trials.stored_error(0) > 1e-6
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-3])
+def test_a_scale_that_forgets_eps_errs_by_the_law_at_every_variance(eps):
+    squares = np.array([1.0, 1e-3, 1e-6])
+    rms = trials.rms_without_eps(0, 2, squares, eps)
+    assert rms.shape == (2, 3)
+    np.testing.assert_allclose(rms, np.tile(identity.eps_error(squares, eps), (2, 1)), atol=1e-9)
+
+
+def test_removed_shares_have_a_row_for_each_seed_and_a_column_for_each_size():
+    shares = trials.removed_shares(3, 2, [2, 16], 0.5)
+    alone = trials.removed_share(16, 0.5, np.random.default_rng([3, 7, 16, 1]))
+    assert shares.shape == (2, 2)
+    assert shares[1, 1] == alone
