@@ -43,6 +43,17 @@ class Student(NamedTuple):
     late: float  # relative change of the training loss over the last fifth of the steps
 
 
+class Comparison(NamedTuple):
+    """Students side by side, and whether d falls where only gamma and beta are trained.
+
+    A ratio is the geometric mean over teachers; both intervals hold together with 95 %.
+    """
+
+    table: pd.DataFrame  # a row for each arm and batch size, and one of four times the steps
+    by_rows: statistics.Interval  # d at the last batch size over d at the first
+    by_steps: statistics.Interval  # d after four times the steps over d, at the last batch size
+
+
 def teachers(seeds: int, entropy: list[int], *, rows: int = 4096) -> Teacher:
     """One teacher a seed, each drawn from the generator (*entropy, its number)."""
     parts = []
@@ -82,15 +93,24 @@ def study(teacher: Teacher, arm: str, *, m: int, steps: int) -> Student:
     return Student(mse / variance, d.detach().numpy(), float(last.mean() / before.mean() - 1))
 
 
-def comparison(seed: int, seeds: int, sizes: Sequence[int], steps: int) -> pd.DataFrame:
+def comparison(seed: int, seeds: int, sizes: Sequence[int], steps: int) -> Comparison:
     """`study` of every arm and batch size, and of "γ, β" at the last size with four times as long.
 
-    A row each; the median of d is over seeds, of each seed's median unit, with its 95 % interval.
+    A teacher's d is that of its median unit; the table has the median over teachers with its 95 %
+    interval.
     """
-    school, rows = teachers(seeds, [seed, 12]), []
+    school, rows, typical = teachers(seeds, [seed, 12]), [], []
     for arm, m, length in [*product(ARMS, sizes, [steps]), ("γ, β", sizes[-1], 4 * steps)]:
         student, rng = study(school, arm, m=m, steps=length), np.random.default_rng([seed, 13])
-        d = statistics.median_interval(np.median(student.d, axis=1), rng=rng)
-        near = (student.d < 0.1).mean()
+        typical.append(np.median(student.d, axis=1))
+        d, near = statistics.median_interval(typical[-1], rng=rng), (student.d < 0.1).mean()
         rows.append([arm, m, length, np.median(student.mse), *d, near, student.late])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    few, many, longer = (typical[k] for k in (0, len(sizes) - 1, -1))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return Comparison(table, _ratio(many, few), _ratio(longer, many))
+
+
+def _ratio(after: np.ndarray, before: np.ndarray) -> statistics.Interval:
+    """Geometric mean of after / before over pairs, with the interval for one of two statements."""
+    found = statistics.paired_difference(np.log(after), np.log(before), 1 - 0.05 / 2)
+    return statistics.Interval(*(float(np.exp(v)) for v in found[:3]))
