@@ -104,7 +104,7 @@ def equivalent(a: Values, b: Values, margin: float) -> bool:
 def cluster_bootstrap(
     values: Values,
     clusters: Values,
-    statistic: Callable[[np.ndarray], float],
+    statistic: Callable[[np.ndarray], Any],
     *,
     resamples: int = 2000,
     level: float = 0.95,
@@ -113,7 +113,8 @@ def cluster_bootstrap(
     """Percentile interval of statistic(values) when whole clusters are resampled.
 
     Channels of a layer share their inputs: resampling channels would promise too much.
-    values, clusters: (n,), the second naming the cluster of each value.
+    values: (n,) or (n, ...), clusters: (n,), naming the cluster of each value.  statistic: a number
+    or an array; all its entries see the same resamples.
     """
     values, clusters = np.asarray(values), np.asarray(clusters)
     if len(values) != len(clusters):
@@ -124,8 +125,61 @@ def cluster_bootstrap(
     members = [values[clusters == name] for name in names]
     draws = rng.integers(len(names), size=(resamples, len(names)))
     found = [statistic(np.concatenate([members[k] for k in draw])) for draw in draws]
-    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(statistic(values)), float(low), float(high))
+    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    return Interval(*map(_float, (statistic(values), low, high)))
+
+
+def rank_correlations(columns: Values) -> np.ndarray:
+    """Spearman's correlation of every pair of columns, (n, k) -> (k, k).
+
+    Pearson's correlation of the ranks; ties get their average rank. Infinities have a rank.
+    NaN where a column has a single value: it orders nothing.
+    Raises ValueError for NaN, which has no rank.
+    """
+    columns = np.asarray(columns, dtype=float)
+    if columns.ndim != 2 or np.isnan(columns).any():
+        raise ValueError(f"want columns (n, k) without NaN, got shape {columns.shape}")
+    ranks = stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2
+    cross = ranks.T @ ranks
+    size = np.sqrt(np.diag(cross))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(cross / np.outer(size, size))
+
+
+def spearman(x: Values, y: Values) -> float:
+    """`rank_correlations` of two columns."""
+    return float(rank_correlations(np.column_stack([x, y]))[0, 1])
+
+
+def partial_from(xy: Values, xz: Values, yz: Values) -> Any:
+    """The correlation of x and y given z, from the three correlations.
+
+        (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))
+
+    NaN where z orders x or y completely: nothing is left to correlate.
+    """
+    xy, xz, yz = (np.asarray(r, dtype=float) for r in (xy, xz, yz))
+    left = (1 - xz**2) * (1 - yz**2)
+    return _float((xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, np.nan)))
+
+
+def partial_spearman(x: Values, y: Values, z: Values) -> float:
+    """Spearman's correlation of x and y given z: `partial_from` of their rank correlations.
+
+    Consequence: 0 where x and y are tied to each other through z alone, in the limit of many.
+    """
+    r = rank_correlations(np.column_stack([x, y, z]))
+    return float(partial_from(r[0, 1], r[0, 2], r[1, 2]))
+
+
+def within_group(x: Values, y: Values, groups: Values) -> np.ndarray:
+    """Spearman's correlation inside each group, (G,) in the order of np.unique.
+
+    NaN where a group orders nothing.
+    Consequence: what a common cause of all members of a group does to x and y is gone.
+    """
+    x, y, groups = np.asarray(x), np.asarray(y), np.asarray(groups)
+    return np.array([spearman(x[groups == g], y[groups == g]) for g in np.unique(groups)])
 
 
 def shape(x: Values) -> Shape:

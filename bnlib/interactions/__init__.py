@@ -1,6 +1,7 @@
 """One update of all layers of any network: its exact split, and the steps to compare."""
 
 from bnlib.interactions.split import (
+    Function,
     OutputSplit,
     Params,
     Split,
@@ -28,6 +29,7 @@ from bnlib.interactions.steps import (
 
 __all__ = [
     "Curvature",
+    "Function",
     "OutputSplit",
     "Params",
     "Split",

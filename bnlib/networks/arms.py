@@ -16,8 +16,9 @@ from bnlib.networks.seed_batched import (
     Statistics,
     forward,
     initial_params,
+    trace,
 )
-from bnlib.networks.spec import Spec, one_of
+from bnlib.networks.spec import GAINS, Spec, one_of
 
 PLAIN = {"none": 1.0, "small": 0.7, "big": 1.5}  # factor on every weight matrix
 LAST = 0.1  # factor on the last weight matrix of "last-small": initial loss near log k
@@ -52,6 +53,13 @@ class Arm:
             site: Moments(*(v.repeat(copies, 1) for v in pair)) for site, pair in self.stats.items()
         }
         return forward(self.spec, _weights(params), x.repeat(copies, 1, 1), stats=stats)
+
+    def evaluated(self, params: Params, fit: Tensor, x: Tensor) -> Tensor:
+        """Outputs (K, m, k) of K networks on x (m, d), constants of `fit` (n, d) as statistics."""
+        weights, copies = _weights(params), len(params["W1"]) // len(self.params["W1"])
+        own = {i: Moments(*(v.repeat(copies, 1) for v in p)) for i, p in (self.stats or {}).items()}
+        stats = own or trace(self.spec, weights, fit).stats
+        return forward(self.spec, weights, x, stats=stats)
 
 
 def build(
@@ -109,7 +117,7 @@ def _orthonormal(weight: Tensor, spec: Spec, layer: int) -> Tensor:
     rows, columns = weight.shape[1:]
     q, r = torch.linalg.qr(weight.mT if rows < columns else weight)
     q = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]  # unique: positive diagonal of R
-    gain = 2.0 if spec.activation == "relu" and layer < len(spec.sizes) - 1 else 1.0
+    gain = GAINS.get(spec.activation, 1.0) if layer < len(spec.sizes) - 1 else 1.0
     return (q.mT if rows < columns else q) * (gain * rows / min(rows, columns)) ** 0.5
 
 

@@ -14,7 +14,7 @@ and site 0 is the norm of the inputs, if there is one. A linear map directly bef
 bias: batch statistics would cancel it, and beta takes its place in the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnlib.networks.spec import ACTIVATIONS, INITIAL_WEIGHTS, ROW_STATISTICS, Spec, seeded
+from bnlib.networks.spec import ACTIVATIONS, GAINS, INITIAL_WEIGHTS, ROW_STATISTICS, Spec, seeded
 
 
 class Moments(NamedTuple):
@@ -53,7 +53,8 @@ class Trace(NamedTuple):
 def initial_params(spec: Spec, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Parameters of one network a seed, float64: W1 (S, out, in), b1, gamma1, beta1 (S, out), ...
 
-        W_l ~ N(0, k^2 / fan_in),  k = sqrt 2 before a ReLU, 1 otherwise and for the last layer
+        W_l ~ N(0, k^2 / fan_in),  k^2 = GAINS: 2 before a ReLU or GELU, 4 before the softplus,
+                                1 otherwise and for the last layer
         b = 0, gamma = 1, beta = 0
 
     Consequence: arms that share sizes and activation give a seed the same weights.
@@ -64,7 +65,7 @@ def initial_params(spec: Spec, seeds: Sequence[int]) -> dict[str, Tensor]:
         width = spec.sizes[layer]
         if layer > 0:
             shape = (width, spec.sizes[layer - 1])
-            gain = 2.0 if spec.activation == "relu" and layer < last else 1.0
+            gain = GAINS.get(spec.activation, 1.0) if layer < last else 1.0
             draws = np.stack([rng.standard_normal(shape) for rng in rngs])
             params[f"W{layer}"] = torch.from_numpy(draws * np.sqrt(gain / shape[1]))
             if spec.has_bias(layer):
@@ -156,12 +157,14 @@ def forward(
     *,
     stats: Statistics | None = None,
     pre: dict[int, Tensor] | None = None,
+    after: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Outputs (S, m, k) of all networks on x (S, m, d), or (m, d) for the same rows in each.
 
     A function of its tensor arguments alone, so torch.func (grad, jvp, vmap) applies to it.
     stats: site -> moments used as constants (evaluation mode); other sites use the batch.
     pre: if given, receives the input of the norm at each site.
+    after: if given, what it makes of the norm's output at a hidden site goes on in its place.
     """
     last, phi = len(spec.sizes) - 1, ACTIVATIONS[spec.activation]
     a = x.expand(params["W1"].shape[0], *x.shape) if x.ndim == 2 else x
@@ -173,6 +176,7 @@ def forward(
             pre[site] = z
         gamma, beta = params.get(f"gamma{site}"), params.get(f"beta{site}")
         a = normalize(kind, z, gamma, beta, (stats or {}).get(site), spec.eps)
+        a = after(site, a) if after is not None and hidden else a
         a = phi(a) if hidden and spec.order == "pre" else a
     return a
 

@@ -1,11 +1,13 @@
 """The description of a small fully connected network: sizes, norms, activation."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 NORMS = ("none", "batch", "affine", "layer", "mean-only", "std-only", "frozen")
 ACTIVATIONS = {
@@ -13,7 +15,10 @@ ACTIVATIONS = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "linear": torch.positive,
+    "gelu": functional.gelu,
+    "softplus": lambda x: functional.softplus(x) - math.log(2),  # 0 at 0, as the others
 }
+GAINS = {"relu": 2.0, "gelu": 2.0, "softplus": 4.0}  # k^2 of the initial weights; else 1
 ORDERS = ("pre", "post")
 # These kinds read statistics over the rows, and take given ones as constants in their place.
 ROW_STATISTICS = ("batch", "mean-only", "std-only", "frozen")
