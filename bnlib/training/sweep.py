@@ -1,0 +1,197 @@
+"""Sweeps: every rate and every seed of one arm, trained as one tensor program.
+
+Model r S + s is seed s at rate r. No operation reduces over models, so that one that diverges
+leaves the others as they are. Plain SGD, without momentum and without decay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnlib.networks.arms import Arm
+from bnlib.networks.seed_batched import Moments
+from bnlib.training.loop import seed_losses
+
+Watch = Callable[[int, dict[str, Tensor], dict[str, Tensor]], None]
+
+
+class Sweep(NamedTuple):
+    """What every rate made of every seed; a loss may be infinite or NaN.
+
+    loss: (T, R, S), of each batch before its update.  initial: (S,), final: (R, S), of the checked
+    rows.  accuracy: (R, S), of the test rows with the statistics of the checked rows.
+    growth: (R, S), median over hidden units of ||w|| at the end / at the start.
+    """
+
+    loss: np.ndarray
+    initial: np.ndarray
+    final: np.ndarray
+    accuracy: np.ndarray
+    growth: np.ndarray
+
+
+class Targets(NamedTuple):
+    """The largest rates, (S,) each, in log2; a seed with no passing rate gets half the least one.
+
+    passing: number of rates that reach the threshold.  censored: max_trainable is the largest rate
+    of the grid, hence a lower bound.
+    """
+
+    max_trainable: np.ndarray
+    max_stable: np.ndarray
+    best: np.ndarray
+    passing: np.ndarray
+    censored: np.ndarray
+
+
+def replicate(params: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+    """n copies of S networks: (S, ...) -> (n S, ...), copy k of network s in row k S + s."""
+    return {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in params.items()}
+
+
+def hidden_names(params: dict[str, Tensor]) -> list[str]:
+    """The weight matrices of the hidden layers: all but the last."""
+    names = [name for name in params if name.startswith("W")]
+    return names[:-1]
+
+
+def reset_columns(params: dict[str, Tensor], norms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every hidden unit's weights w rescaled to the norm given: W (S, out, in), norms (S, out, 1).
+
+    Other parameters stay. Consequence: where the function ignores these norms, it stays too.
+    """
+    rescaled = {n: params[n] * (size / _unit_norms(params[n])) for n, size in norms.items()}
+    return {**params, **rescaled}
+
+
+def train_sweep(
+    arm: Arm,
+    x: Any,
+    y: Any,
+    rates: Sequence[float],
+    *,
+    order: Tensor,
+    check: int = 512,
+    test: tuple[Any, Any] | None = None,
+    reset_norms: bool = False,
+    watch: Watch | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Sweep:
+    """Train the S networks of an arm at R rates: R S models, one backward pass a step.
+
+    x: (n, d), y: (n,), shared by all.  order: row numbers (T, S, batch), the same at every rate.
+    check: so many first rows give the initial and the final loss, in training mode.
+    reset_norms: after each step every hidden unit's weights get their initial norm back.
+    watch: called with the step's number, the parameters and the gradients before each update.
+    Raises ValueError for rates that are not finite and positive, and an order of other seeds.
+    """
+    x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
+    step, seeds = _rates(rates, dtype), len(arm.params["W1"])
+    if order.ndim != 3 or order.shape[1] != seeds:
+        raise ValueError(f"order: want (steps, {seeds}, batch), got {tuple(order.shape)}")
+    net = _cast(arm, dtype)
+    params = replicate(net.params, len(step))
+    start = {name: _unit_norms(params[name]) for name in hidden_names(params)}
+    lr, losses = step.repeat_interleave(seeds), []
+    for t, rows in enumerate(order):
+        loss, grads = _gradient(net, params, x[rows], y[rows])
+        losses.append(loss)
+        if watch:
+            watch(t, params, grads)
+        for name, value in params.items():
+            value.addcmul_(grads[name], lr[(...,) + (None,) * (value.ndim - 1)], value=-1)
+        params = reset_columns(params, start) if reset_norms else params
+    first = _losses(net, net.params, x[:check], y[:check])
+    last = _losses(net, params, x[:check], y[:check])
+    shape, found = (len(step), seeds), torch.stack(losses).double().numpy()
+    right = _accuracy(net, params, x[:check], test, dtype)
+    grown = torch.cat([(_unit_norms(params[n]) / size)[..., 0] for n, size in start.items()], 1)
+    ends = (v.double().numpy().reshape(shape) for v in (last, right, grown.median(1).values))
+    return Sweep(found.reshape(len(order), *shape), first.double().numpy(), *ends)
+
+
+def rate_targets(
+    sweep: Sweep, rates: Sequence[float], *, classes: int, threshold: float = 0.5
+) -> Targets:
+    """The three largest or best rates of every seed, in log2.
+
+        max_trainable   the largest rate with  final < threshold log k
+        max_stable      the largest with  final < min(initial, log k)  and all losses finite and
+                        at most 2 max(initial, log k)
+        best            the lowest final loss
+
+    rates: as swept, ascending. A passing rate need not be preceded by passing ones.
+    """
+    chance = np.log(classes)
+    with np.errstate(invalid="ignore"):
+        final = np.where(np.isfinite(sweep.final), sweep.final, np.inf)
+        calm = (sweep.loss <= 2 * np.maximum(sweep.initial, chance)).all(0)
+        trainable = final < threshold * chance
+        stable = calm & (final < np.minimum(sweep.initial, chance))
+    grid = np.log2(np.asarray(rates, dtype=float))
+    best = np.where(np.isfinite(final).any(0), grid[final.argmin(0)], grid[0] - 1)
+    largest, calmest = (_largest(passed, grid) for passed in (trainable, stable))
+    return Targets(largest, calmest, best, trainable.sum(0), trainable[-1])
+
+
+def _largest(passed: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """The largest grid value that passes, (S,); one below the grid where none does."""
+    return np.where(passed, grid[:, None], grid[0] - 1).max(0)
+
+
+def _rates(rates: Sequence[float], dtype: torch.dtype) -> Tensor:
+    step = torch.as_tensor(np.asarray(rates, dtype=float))
+    if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
+        raise ValueError(f"rates: want finite rates > 0, got {rates}")
+    return step.to(dtype)
+
+
+def _cast(arm: Arm, dtype: torch.dtype) -> Arm:
+    stats = arm.stats and {
+        site: Moments(*(v.to(dtype) for v in pair)) for site, pair in arm.stats.items()
+    }
+    return replace(arm, params={n: v.to(dtype) for n, v in arm.params.items()}, stats=stats)
+
+
+def _unit_norms(weight: Tensor) -> Tensor:
+    return weight.norm(dim=2, keepdim=True)
+
+
+def _gradient(
+    arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss (R S,) of each model on its batch x (S, m, d), y (S, m), and its own gradient."""
+    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+    output = arm.logits(leaves, x)
+    loss = seed_losses(output, y.repeat(len(output) // len(y), 1), "cross-entropy")
+    grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
+    return loss.detach(), dict(zip(leaves, grads, strict=True))
+
+
+@torch.no_grad()
+def _losses(arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Loss of each model on the same rows (n, d) as one batch, in training mode, (R S,)."""
+    output = arm.logits(params, x.expand(len(arm.params["W1"]), *x.shape))
+    return seed_losses(output, y.expand(len(output), -1), "cross-entropy")
+
+
+@torch.no_grad()
+def _accuracy(
+    arm: Arm, params: dict[str, Tensor], x: Tensor, test: tuple[Any, Any] | None, dtype: torch.dtype
+) -> Tensor:
+    """Share of right test rows, statistics taken from the rows x and then constant; NaN: no test.
+
+    A row whose outputs are not all finite counts as wrong.
+    """
+    if test is None:
+        return torch.full((len(params["W1"]),), float("nan"), dtype=dtype)
+    rows, labels = torch.as_tensor(test[0], dtype=dtype), torch.as_tensor(test[1])
+    output = arm.evaluated(params, x, rows)
+    right = (output.argmax(-1) == labels) & torch.isfinite(output).all(-1)
+    return right.to(dtype).mean(1)
