@@ -1,0 +1,1 @@
+"""Experiments of the chapter `covariate-shift`, one module an experiment."""
