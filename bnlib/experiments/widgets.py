@@ -1,0 +1,177 @@
+"""What the book's three widgets show, computed by the library.
+
+The widgets are scripts in a page and compute for themselves. This is their witness: the same
+settings, the same names, by the functions that the chapters use. It also writes the table of
+random rows that a widget carries, so that both see the same batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.integrate import quad
+
+from bnlib import chains, identity, reference
+from bnlib.experiments import last_hidden
+from bnlib.orders import noise_floor, order_sums, subset_masks
+
+MU, SIGMA = 1.0, 2.0  # of the population that the identity widget draws from
+SIZES = (2, 4, 8, 16, 32)  # its batch sizes
+BATCHES = 33  # one to start with, 32 fresh ones
+CHAIN_EPS = 1e-5  # under the root of the chain's normalization
+X = (-1.6, 0.56, -0.16, 1.58, -1.05, 1.11, -0.67, 0.22)  # rows of the gradient widget
+
+
+def sample_table() -> np.ndarray:
+    """Standard normal numbers in hundredths, (BATCHES * largest size,) of int."""
+    draws = np.random.default_rng(2015).standard_normal(BATCHES * SIZES[-1])
+    return np.rint(100 * draws).astype(int)
+
+
+def sample_script() -> str:
+    """The table as the script that a page loads: two digits to base 36 a number, 648 for zero."""
+    digits = "".join(np.base_repr(z + 648, 36).zfill(2) for z in sample_table()).lower()
+    return (
+        "/* Standard normal numbers in hundredths, plus 648, two digits to base 36 each.\n"
+        "   Written by bnlib.experiments.widgets.sample_script. */\n"
+        f'window.BN_SAMPLE = "{digits}";\n'
+    )
+
+
+def batch(m: int, number: int) -> np.ndarray:
+    """Rows of one batch of the population, (m,)."""
+    return MU + SIGMA * sample_table()[m * number : m * (number + 1)] / 100
+
+
+def expected_error(m: int, gamma: float, beta: float, *, eps: float) -> float:
+    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
+
+        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
+
+    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
+    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
+    """
+    constants = identity.Constants(np.array(gamma), np.array(0.0))
+
+    def density(chi: float) -> float:
+        var = np.array(SIGMA**2 * chi**2 / m)
+        scale = identity.batch_error(np.array(0.0), var, constants, eps=eps)
+        return float(stats.chi.pdf(chi, m - 1) * scale)
+
+    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
+    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
+    return float((scale + (beta - MU) ** 2) / SIGMA**2 + 1 / m)
+
+
+def identity_numbers(
+    m: int, number: int, gamma: float, beta: float, *, eps: float, seen: int
+) -> dict[str, Any]:
+    """One batch through the layer, its error, those of the first `seen` fresh ones, and the law.
+
+    Errors are mean squares of y - x in units of sigma^2.
+    """
+    x = batch(m, number)
+    y, tape = reference.forward(x[:, None], np.array([gamma]), np.array([beta]), eps=eps)
+    found = reference.statistics(x[:, None])
+    constants = identity.Constants(np.array([gamma]), np.array([beta]))
+
+    def error(k: int) -> float:
+        mu, var, _ = reference.statistics(batch(m, k)[:, None])
+        return float(identity.batch_error(mu, var, constants, eps=eps)[0]) / SIGMA**2
+
+    errors = [error(k) for k in range(1, seen + 1)]
+    return {
+        "x": x,
+        "mu": float(found.mu[0]),
+        "var": float(found.var[0]),
+        "x-hat": tape.x_hat[:, 0],
+        "y": y[:, 0],
+        "error": error(number),
+        "errors": np.array(errors),
+        "mean-error": float(np.mean(errors)) if errors else np.nan,
+        "law": expected_error(m, gamma, beta, eps=eps),
+    }
+
+
+def chain_weights(depth: int, mean: float, spread: float) -> np.ndarray:
+    """w_i = mean (1 + spread t_i), t_i spread evenly over (-1, 1) by the golden ratio, (depth,)."""
+    return mean * (1 + spread * (2 * (np.arange(1, depth + 1) * 0.618034 % 1) - 1))
+
+
+def chain_numbers(
+    w: np.ndarray, *, normalized: bool, step: float | None = None, promise: float | None = None
+) -> dict[str, Any]:
+    """Orders of one gradient step of all factors, in units of the output before it.
+
+    The batch is x = -1, 1 (mean 0, variance 1), the target 0, the loss 1/2 mean y^2.
+    step: eta, or None for the one of predicted relative decrease of the loss `promise`.
+    rounding: what each order may carry with normalization, where it is a sum over subsets.
+    """
+    x, eps = np.array([-1.0, 1.0]), CHAIN_EPS if normalized else None
+    pull = last_hidden.scalar_pull(w, x, np.zeros(2), eps=eps)
+    square = float((last_hidden.gradient_moves(w, pull, 1.0) ** 2).sum())  # (L / |g|)^2
+    if step is None:
+        assert promise is not None
+        step = promise * square / pull.loss
+    promise = step * pull.loss / square
+    moves = last_hidden.gradient_moves(w, pull, promise)
+    losses = last_hidden.subset_losses(w, moves, x, np.zeros(2), eps=eps)
+    output = np.sqrt(2 * pull.loss) * np.sign(w.prod())
+    rounding = np.zeros(len(w) + 1)
+    if normalized:
+        values = _outputs(w, moves) / output
+        orders = order_sums(values, len(w))
+        rounding = noise_floor(len(w), float(np.abs(values).max()))
+    else:
+        orders = chains.chain_orders(w, -moves, 1.0, step=1.0) / output
+    first, above = abs(orders[1]), float(np.abs(orders[2:]).sum())
+    return {
+        "step": step,
+        "promise": promise,
+        "orders": orders,
+        "rounding": rounding,
+        "first": float(first),
+        "above": above,
+        "bound": chains.maclaurin_bound(float(first), len(w)),
+        "leak": pull.leak,
+        "actual": float(1 - losses[-1] / pull.loss),
+        "output": float(output),
+    }
+
+
+def gradient_numbers(
+    m: int, dy: np.ndarray, *, gamma: float, eps: float, x: tuple[float, ...] = X
+) -> dict[str, Any]:
+    """dy in three parts (its mean, its part along x_hat, the rest) and what reaches x, (m,) each.
+
+    passed: mean square of the rest over that of dy, 0 where dy is 0.
+    """
+    rows, ups = np.array(x[:m])[:, None], np.asarray(dy, dtype=float)[:, None]
+    _, tape = reference.forward(rows, np.array([gamma]), np.zeros(1), eps=eps)
+    grads = reference.backward(ups, tape)
+    along = float(grads.dgamma[0]) / m
+    part = along * tape.x_hat[:, 0]
+    mean = float(grads.dbeta[0]) / m
+    rest = ups[:, 0] - mean - part
+    energy = float((ups**2).sum())
+    return {
+        "x-hat": tape.x_hat[:, 0],
+        "gain": gamma * float(tape.rstd[0]),
+        "mean": mean,
+        "along": along,
+        "part": part,
+        "dx": grads.dx[:, 0],
+        "dgamma": float(grads.dgamma[0]),
+        "dbeta": float(grads.dbeta[0]),
+        "passed": float((rest**2).sum()) / energy if energy else 0.0,
+    }
+
+
+def _outputs(w: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """The normalized chain's output at x = 1 with the factors of each subset moved, (2^l,)."""
+    moved = np.where(subset_masks(len(w)), w + moves, w)
+    h = np.array([[-1.0], [1.0]]) * moved[:, :-1].prod(axis=1)
+    out, _ = reference.forward(h, moved[:, -1], np.zeros(len(moved)), eps=CHAIN_EPS)
+    return out[1]

@@ -1,0 +1,99 @@
+"""The numbers behind the widgets: special cases of what the chapters prove."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnlib import chains, identity
+from bnlib.experiments import chains as trials
+from bnlib.experiments import widgets
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_committed_table_is_the_one_that_the_library_writes():
+    script = (ROOT / "book/assets/widgets/sample.js").read_text(encoding="utf-8")
+    assert script == widgets.sample_script()
+
+
+def test_the_table_has_a_batch_of_every_size_and_looks_normal():
+    table = widgets.sample_table() / 100
+    assert len(table) == widgets.BATCHES * widgets.SIZES[-1]
+    assert abs(table.mean()) < 4 / np.sqrt(len(table))
+    assert abs(table.var() - 1) < 4 * np.sqrt(2 / len(table))
+
+
+@pytest.mark.parametrize("m", widgets.SIZES)
+def test_with_the_populations_constants_the_expected_error_is_the_law(m):
+    found = widgets.expected_error(m, widgets.SIGMA, widgets.MU, eps=0.0)
+    assert found == pytest.approx(identity.gaussian_error(m), rel=1e-9)
+
+
+def test_the_expected_error_with_an_offset_is_the_law_of_draws():
+    quantiles = np.sqrt(_chi_squares(8, 100_000) / 8)
+    gamma, eps = np.sqrt(widgets.SIGMA**2 + 1.0), 1.0
+    found = widgets.expected_error(8, gamma, widgets.MU, eps=eps)
+    assert found == pytest.approx(
+        identity.error_with_eps(quantiles, eps / widgets.SIGMA**2), rel=1e-4
+    )
+
+
+def test_the_expected_error_is_smallest_at_the_expected_batch_std():
+    best = identity.error(1 - identity.gaussian_error(8) / 2, mode="best")
+    gamma = widgets.SIGMA * (1 - identity.gaussian_error(8) / 2)
+    assert widgets.expected_error(8, gamma, widgets.MU, eps=0.0) == pytest.approx(best)
+
+
+def test_constants_of_a_batch_restore_it():
+    x = widgets.batch(8, 0)
+    found = widgets.identity_numbers(8, 0, x.std(), x.mean(), eps=0.0, seen=2)
+    assert found["y"] == pytest.approx(x)
+    assert found["error"] < 1e-28
+    assert found["mean-error"] == pytest.approx(np.mean(found["errors"]))
+    assert found["errors"].min() > 1e-3
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7, 12])
+def test_a_plain_chain_has_the_orders_and_the_matched_step_of_the_chapter(depth):
+    w = widgets.chain_weights(depth, 1.2, 0.4)
+    found = widgets.chain_numbers(w, normalized=False, promise=0.5)
+    step = trials.matched_step(w, 0.25)  # target 0: r is half of the promise
+    orders = chains.chain_orders(w, trials.gradients(w), 1.0, step=step) / w.prod()
+    assert found["step"] == pytest.approx(step)
+    assert found["orders"] == pytest.approx(orders, rel=1e-9)
+    assert found["above"] <= found["bound"] * (1 + 1e-9)
+
+
+def test_a_normalized_chain_has_one_order_where_nothing_leaks():
+    found = widgets.chain_numbers(widgets.chain_weights(8, 1.2, 0.2), normalized=True, promise=0.5)
+    assert found["first"] == pytest.approx(0.25, rel=1e-6)
+    assert found["above"] < 1e-6 * found["first"]
+
+
+def test_a_normalized_chain_of_small_weights_acts_as_a_plain_one():
+    w = widgets.chain_weights(12, 0.4, 0.0)
+    plain, normalized = (
+        widgets.chain_numbers(w, normalized=flag, promise=0.5) for flag in (False, True)
+    )
+    assert normalized["leak"] > 0.99
+    assert normalized["orders"] == pytest.approx(plain["orders"], abs=1e-3)
+
+
+def test_what_gamma_and_beta_explain_does_not_reach_x():
+    dy = 0.7 + 1.3 * widgets.gradient_numbers(5, np.zeros(5), gamma=1.0, eps=0.0)["x-hat"]
+    found = widgets.gradient_numbers(5, dy, gamma=1.0, eps=0.0)
+    assert (found["mean"], found["along"]) == pytest.approx((0.7, 1.3))
+    assert np.abs(found["dx"]).max() < 1e-14
+    assert found["passed"] < 1e-28
+
+
+def test_two_rows_pass_nothing_and_no_pull_gives_nothing():
+    assert widgets.gradient_numbers(2, [2.0, -1.0], gamma=1.0, eps=0.0)["passed"] < 1e-28
+    assert widgets.gradient_numbers(4, np.zeros(4), gamma=1.0, eps=0.1)["passed"] == 0.0
+
+
+def _chi_squares(m, count):
+    from scipy import stats
+
+    return stats.chi2.ppf((np.arange(count) + 0.5) / count, m - 1)
