@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -133,15 +136,98 @@ def test_what_was_put_is_found_again_under_its_key_only(tmp_path, notebook):
     assert store.get(tmp_path, "n", "k2") is None
 
 
-def test_a_damaged_file_counts_as_absent(tmp_path, notebook):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[:100],
+        lambda text: text[:-3],
+        lambda text: text.replace("0.123", "0.124"),
+        lambda text: text.replace("from lib", "from lob"),
+        lambda text: text.replace('"seconds": 1.5', '"seconds": 1.6'),
+        lambda text: text.replace('"key": "k"', '"key": "l"'),
+        lambda text: text.replace('"digest"', '"tsegid"'),
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: '{"metadata": {"bnlib": null}}',
+        lambda text: "\0" * 50,
+    ],
+)
+def test_a_damaged_file_is_never_read_and_is_set_aside(tmp_path, notebook, damage, caplog):
+    notebook.cells[2].source = "from lib import x"
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0.123")]
-    path = store.put(tmp_path, "n", "k", notebook)
+    path = store.put(tmp_path, "n", "k", notebook, seconds=1.5)
     whole = path.read_text()
-    for damaged in ("", whole[:100], whole.replace("0.123", "0.124"), "[]", "{}", "\0" * 50):
-        path.write_text(damaged)
-        assert store.get(tmp_path, "n", "k") is None
+    assert damage(whole) != whole
+    path.write_text(damage(whole))
+    assert store.get(tmp_path, "n", "k") is None
+    assert [p.name for p in path.parent.iterdir()] == ["k.damaged"]
+    assert "k.ipynb was damaged; it is now k.damaged" in caplog.text
     path.write_text(whole)
-    assert store.get(tmp_path, "n", "k") is not None
+    assert store.get(tmp_path, "n", "k").cells[2].outputs[0].text == "0.123"
+
+
+def test_a_file_with_bytes_that_are_no_text_is_damaged(tmp_path, notebook):
+    path = store.put(tmp_path, "n", "k", notebook)
+    path.write_bytes(path.read_bytes().replace(b"k", b"\xff", 1))
+    assert store.get(tmp_path, "n", "k") is None
+
+
+def test_what_is_put_while_a_damaged_file_is_set_aside_is_kept(tmp_path, notebook, monkeypatch):
+    path = store.put(tmp_path, "n", "k", notebook)
+    whole, replace = path.read_text(), type(path).replace
+    path.write_text("damaged")
+
+    def late(self, target):
+        monkeypatch.undo()
+        path.write_text(whole)  # another process repairs it just now
+        return replace(self, target)
+
+    monkeypatch.setattr(type(path), "replace", late)
+    assert store.get(tmp_path, "n", "k") is None
+    assert path.read_text() == whole
+
+
+def test_text_with_what_looks_like_an_empty_digest_is_whole(tmp_path, notebook):
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0" * 200)]
+    store.put(tmp_path, "n", "k", notebook)
+    assert store.get(tmp_path, "n", "k").cells[2].outputs[0].text == "0" * 200
+
+
+def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, notebook):
+    whole = store.put(tmp_path, "n", "k", notebook)
+    script = (
+        "import os, sys; from pathlib import Path; from bnlib.publish import store\n"
+        "store.os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
+        "store.write_atomically(Path(sys.argv[1]), 'half')"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, whole.parent / "other.ipynb"])
+    assert killed.returncode == -9
+    (left,) = whole.parent.glob(".*.tmp")
+    ours, ours_name = store._temporary(whole.parent)
+    os.close(ours)
+    elsewhere = whole.parent / ".another-host+1+x.tmp"
+    elsewhere.touch()
+    assert store.get(tmp_path, "n", "other") is None
+    store.remove_leftovers(tmp_path, "n")
+    assert not left.exists()
+    assert set(whole.parent.iterdir()) == {whole, Path(ours_name), elsewhere}
+
+
+def test_two_processes_that_put_one_key_at_once_leave_it_whole_at_every_moment(tmp_path, notebook):
+    store.put(tmp_path, "n", "k", notebook)
+    script = (
+        "import sys, nbformat; from pathlib import Path; from bnlib.publish import store\n"
+        "book = nbformat.read(sys.argv[1] + '/n/k.ipynb', as_version=4)\n"
+        "for i in range(40): store.put(Path(sys.argv[1]), 'n', 'k', book, seconds=i)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, tmp_path]) for _ in range(2)]
+    looks = 0
+    while any(writer.poll() is None for writer in writers) or not looks:
+        assert store.get(tmp_path, "n", "k") is not None
+        looks += 1
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert [p.name for p in (tmp_path / "n").iterdir()] == ["k.ipynb"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -5,15 +5,19 @@ from pathlib import Path
 import click
 
 from bnlib.publish import notebook as nb
+from bnlib.publish.cli_reproduce import reproduce_command
+from bnlib.publish.cli_sweep import sweep_command
 from bnlib.publish.execute import Report, describe, execute, plan
-
-NOTEBOOKS = "notebooks"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bnlib")
 def main() -> None:
     """Re-execute the book's notebooks."""
+
+
+main.add_command(sweep_command)
+main.add_command(reproduce_command)
 
 
 @main.command("execute")
@@ -40,7 +44,7 @@ def execute_command(slugs: tuple[str, ...], jobs: int | None, pairs: list[tuple[
     try:
         runs = [
             plan(path, nb.parse(nb.parameters(nb.read(path)), pairs), root=root)
-            for path in _notebooks(root, slugs)
+            for path in nb.find(root, slugs)
         ]
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -49,18 +53,6 @@ def execute_command(slugs: tuple[str, ...], jobs: int | None, pairs: list[tuple[
         click.echo(_line(report, root), err=not report.ok)
     if not all(report.ok for report in reports):
         raise SystemExit(1)
-
-
-def _notebooks(root: Path, slugs: tuple[str, ...]) -> list[Path]:
-    known = {path.stem: path for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))}
-    if not known:
-        raise click.ClickException(
-            f"no {NOTEBOOKS}/*.ipynb below {root}; run it in the book's root"
-        )
-    for slug in slugs:
-        if slug not in known:
-            raise click.ClickException(nb.unknown("notebook", slug, {name: name for name in known}))
-    return [known[slug] for slug in slugs or known]
 
 
 def _line(report: Report, root: Path) -> str:

@@ -4,41 +4,31 @@ A run is a value: `plan` says what would run, `execute` runs it and returns one 
 failing notebook does not stop the others, and leaves no trace in the store.
 """
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import psutil
-
+from bnlib.publish import forkserver, processes, sources, store
 from bnlib.publish import notebook as nb
-from bnlib.publish import store
 from bnlib.publish.progress import Bar
 
-# One thread a worker: sums are then added in one order, and kernels do not fight for cores.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "JUPYTER_PREFER_ENV_PATH": "1",  # a user's kernel called python3 must not shadow ours
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-}
 CELL_TIMEOUT = 600  # seconds
+_swept: set[tuple[Path, str]] = set()
 
 
 class Run(NamedTuple):
-    """One execution to be: a notebook with checked parameters, and its address in the store."""
+    """One execution to be: a notebook with checked parameters, and its address in the store.
+
+    heavy: its code, or the library that it imports, computes with NumPy, torch and the like.
+    """
 
     notebook: Path
     parameters: dict[str, Any]
     key: str
     folder: Path
+    heavy: bool = True
 
     @property
     def slug(self) -> str:
@@ -77,7 +67,10 @@ def plan(
         raise ValueError(f"{notebook.name}: {error}") from error
     parameters = store.effective(declared, overrides or {})
     address = store.key(source, parameters, root=root, package=package)
-    return Run(notebook.resolve(), parameters, address, folder or root / store.FOLDER)
+    cells = [cell.source for cell in nb.code_cells(source)]
+    code = [*cells, *sources.texts(package, nb.imports(source, package))]
+    heavy = sources.mentions(forkserver.NUMERIC_PACKAGES, code)
+    return Run(notebook.resolve(), parameters, address, folder or root / store.FOLDER, heavy)
 
 
 def execute(
@@ -93,6 +86,44 @@ def execute(
     fresh = {(r.run.notebook, r.run.key): r for r in _all(missing, jobs or cores(), timeout)}
     stored = [Report(run, ok=True, fresh=False, facts={}) for run in runs]
     return [fresh.get((r.run.notebook, r.run.key), r) for r in stored]
+
+
+def run_one(
+    run: Run,
+    *,
+    timeout: int = CELL_TIMEOUT,
+    time_limit: float | None = None,
+    attempts: int = 1,
+    **watch: Any,
+) -> Report:
+    """Execute one run in a process of its own, unless the store has it, and report.
+
+    timeout: seconds a cell may take. time_limit: seconds the run may take in all, after which
+    process and kernel are ended. attempts: how often to start a run whose process or kernel dies;
+    a cell that fails or takes too long is not tried again. Whatever happens to the run is in the
+    report. watch: as `processes.run` takes it.
+    """
+    if store.get(run.folder, run.slug, run.key) is not None:
+        return Report(run, ok=True, fresh=False, facts={})
+    try:
+        _ready(run.folder, run.slug)
+    except OSError as error:
+        facts = {"error": f"the result could not be stored: {error}"}
+        return Report(run, ok=False, fresh=True, facts=facts)
+    job = {
+        "notebook": str(run.notebook),
+        "parameters": run.parameters,
+        "key": run.key,
+        "slug": run.slug,
+        "folder": str(run.folder),
+        "timeout": timeout,
+        "heavy": run.heavy,
+    }
+    facts = processes.run(job, time_limit=time_limit, **watch)
+    for _ in range(attempts - 1):
+        if facts.get("died"):
+            facts = processes.run(job, time_limit=time_limit, **watch)
+    return Report(run, ok=facts.pop("ok"), fresh=True, facts=facts)
 
 
 def describe(report: Report) -> str:
@@ -112,6 +143,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _ready(folder: Path, slug: str) -> None:
+    """See that the store takes results; once a process, sweep up what a killed writer left."""
+    store.check_writable(folder, slug)
+    if (folder, slug) not in _swept:
+        _swept.add((folder, slug))
+        store.remove_leftovers(folder, slug)
+
+
 def _shown(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -120,11 +159,13 @@ def _shown(path: Path) -> str:
 def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
     if not runs:
         return []
-    started: list[subprocess.Popen[str]] = []
+    started: list[Any] = []
     pool = ThreadPoolExecutor(min(jobs, len(runs)))
     with Bar([run.slug for run in runs]) as bar:
         futures = [
-            pool.submit(_one, run, timeout, started.append, bar.cells(number))
+            pool.submit(
+                run_one, run, timeout=timeout, started=started.append, progress=bar.cells(number)
+            )
             for number, run in enumerate(runs)
         ]
         try:
@@ -138,79 +179,7 @@ def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in started:
-                _kill(process)
+                processes.end(process)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _one(
-    run: Run,
-    timeout: int,
-    started: Callable[[subprocess.Popen[str]], None],
-    progress: Callable[[int, int], None],
-) -> Report:
-    """Start a worker, hand it the job, follow its events up to the report."""
-    job = {
-        "notebook": str(run.notebook),
-        "parameters": run.parameters,
-        "key": run.key,
-        "slug": run.slug,
-        "folder": str(run.folder),
-        "timeout": timeout,
-    }
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        process = _start(errors)
-        started(process)
-        facts = _follow(process, job, progress)
-        if facts is None:
-            errors.seek(0)
-            tail = errors.read().splitlines()[-20:]
-            reason = f"the worker ended with status {process.wait()} before its report"
-            facts = {"ok": False, "error": reason, "traceback": tail}
-    return Report(run, ok=facts.pop("ok"), fresh=True, facts=facts)
-
-
-def _start(errors: IO[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bnlib.publish.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env=os.environ | _ENVIRONMENT,
-        start_new_session=True,  # Ctrl-C goes to us alone; we end the workers
-    )
-
-
-def _follow(
-    process: subprocess.Popen[str], job: dict[str, Any], progress: Callable[[int, int], None]
-) -> dict[str, Any] | None:
-    assert process.stdin
-    assert process.stdout
-    facts = None
-    try:
-        with process.stdin, process.stdout:
-            print(json.dumps(job), file=process.stdin, flush=True)
-            for event in map(json.loads, process.stdout):
-                if "ok" in event:
-                    facts = event
-                else:
-                    progress(event["cell"], event["of"])
-    except (BrokenPipeError, json.JSONDecodeError):
-        pass  # it died; the caller says so
-    process.wait()
-    return facts
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    process.kill()
-    for child in family:
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue

@@ -15,12 +15,13 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
 
+FOLDER = "notebooks"
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 _RANGE = re.compile(r"\[\s*([^\[\],]+?)\s*,\s*([^\[\],]+?)\s*\]\s*$")
 _CHOICE = re.compile(r"\{([^{}]+)\}\s*$")
@@ -44,6 +45,17 @@ def read(path: Path) -> nbformat.NotebookNode:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         raise ValueError(f"{path}: want a Jupyter notebook (.ipynb), got {error}") from error
+
+
+def find(root: Path, slugs: Sequence[str] = ()) -> list[Path]:
+    """The notebooks of the book at root with these names, or all. Raises ValueError."""
+    known = {path.stem: path for path in sorted((root / FOLDER).glob("*.ipynb"))}
+    if not known:
+        raise ValueError(f"no {FOLDER}/*.ipynb below {root}; run it in the book's root")
+    for slug in slugs:
+        if slug not in known:
+            raise ValueError(unknown("notebook", slug, {name: name for name in known}))
+    return [known[slug] for slug in slugs or known]
 
 
 def code_cells(notebook: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """What an execution depends on besides its notebook: library files, lock, Python, data packages."""
 
+import re
 import sys
 from collections.abc import Iterable
 from hashlib import sha256
@@ -41,6 +42,21 @@ def library(package: str, imported: Iterable[str]) -> dict[str, str]:
     folders = {file.parent for file in files}
     data = {f for f in _data_files(folder) if _owner(f, folder) in folders}
     return {f.relative_to(folder).as_posix(): _digest(f) for f in sorted(files | data)}
+
+
+def mentions(names: Iterable[str], texts: Iterable[str]) -> bool:
+    """Whether one of the texts imports one of these top-level packages."""
+    pattern = re.compile(rf"^\s*(?:import|from)\s+(?:{'|'.join(names)})\b", re.MULTILINE)
+    return any(pattern.search(text) for text in texts)
+
+
+def texts(package: str, imported: Iterable[str]) -> list[str]:
+    """The Python files that `library` names."""
+    folder = _folder(package)
+    if folder is None:
+        return []
+    names = library(package, imported)
+    return [(folder / n).read_text(encoding="utf-8") for n in names if n.endswith(".py")]
 
 
 def environment(root: Path) -> dict[str, str | None]:

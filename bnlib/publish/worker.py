@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
+from bnlib.publish import kernels, store
 from bnlib.publish import notebook as nb
-from bnlib.publish import store
 
 START_TIMEOUT = 120  # seconds; importing torch takes some of them on a busy machine
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,10 +44,13 @@ def execute(job: dict[str, Any], tell: Any = print) -> dict[str, Any]:
         except KernelStartError:
             done, seconds, cpu = _run(job, progress)
     except Exception as error:  # whatever it is, it belongs into the report of this notebook
-        return {"ok": False, **_failure(error, progress)}
+        return {"ok": False, "died": _died(error), **_failure(error, progress)}
     tidy(done)
     facts = {"parameters": job["parameters"], "seconds": seconds, "cpu_seconds": cpu}
-    store.put(Path(job["folder"]), job["slug"], job["key"], done, **facts)
+    try:
+        store.put(Path(job["folder"]), job["slug"], job["key"], done, **facts)
+    except OSError as error:
+        return {"ok": False, "error": f"the result could not be stored: {error}"}
     return {"ok": True, **facts}
 
 
@@ -63,6 +66,7 @@ class _Progress:
     def start(self, cell: Any, cell_index: int) -> None:
         if cell.cell_type == "code":
             self.current = cell
+            self.tell({"at": self.place()})
 
     def finish(self, cell: Any, cell_index: int, **_: Any) -> None:
         self.done += 1
@@ -92,6 +96,7 @@ def _run(job: dict[str, Any], progress: _Progress) -> tuple[Any, float, float]:
             execution_timeout=job["timeout"],
             on_cell_start=progress.start,
             on_cell_executed=progress.finish,
+            **kernels.options(),
         )
     except Exception as error:
         if progress.current is None and not hasattr(error, "ename"):
@@ -119,6 +124,10 @@ def _failure(error: Exception, progress: _Progress) -> dict[str, Any]:
         "error": f"{name}: {message if message is not None else error}",
         "traceback": lines[-_EXCERPT:],
     }
+
+
+def _died(error: Exception) -> bool:
+    return isinstance(error, KernelStartError) or type(error).__name__ == "DeadKernelError"
 
 
 def _failing_line(trace: str, cell: Any) -> tuple[int | None, str]:
@@ -174,6 +183,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.getLogger("papermill").setLevel(logging.ERROR)
     job = json.loads(sys.stdin.readline())
+    # Papermill imports it for HDFS paths alone, at a tenth of a second a run.
+    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(event: dict[str, Any]) -> None:

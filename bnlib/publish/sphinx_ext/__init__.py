@@ -1,15 +1,15 @@
 """What turns `jupyter-book build .` into this book's build.
 
 Before Sphinx looks at a page, outdated notebooks are executed in parallel and myst-nb's cache is
-filled, so that myst-nb executes nothing (`chapters`). Then the directives `ledger` and `status`
-read the same executions, and `theme` repairs what the theme leaves to third parties.
+filled, so that myst-nb executes nothing (`chapters`). Then the directives `ledger`, `chapter-map`
+and `status` read the same executions, and `theme` repairs what the theme leaves to third parties.
 """
 
 from typing import Any
 
 from sphinx.application import Sphinx
 
-from bnlib.publish.sphinx_ext import chapters, ledger, status, theme
+from bnlib.publish.sphinx_ext import chapter_map, chapters, ledger, status, theme
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("book_claims", "book/claims.toml", "env")
     app.add_config_value("book_jobs", 0, "")
     app.add_directive("ledger", ledger.Ledger)
+    app.add_directive("chapter-map", chapter_map.ChapterMap)
     app.add_directive("status", status.Status)
     # 850 and 950: before and after sphinx-external-toc (900) reads the table of contents.
     app.connect("config-inited", chapters.ignore_stray_files, priority=850)
