@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Pace, Setting
+from bnlib.experiments.covariate_shift.bench import Conditions, Pace
 from bnlib.networks import arms
 
 RULES = ("same rate", "own best rate", "equal promise")
@@ -29,7 +29,7 @@ class Best(NamedTuple):
 
 
 def shift_at(
-    at: Setting, arm: arms.Arm, params: bench.Params, chosen: Tensor, pace: Pace
+    at: Conditions, arm: arms.Arm, params: bench.Params, chosen: Tensor, pace: Pace
 ) -> dict[str, np.ndarray]:
     """Everything about one step on one batch, an array (S,) each; "rho" and "share" are (S, L).
 
@@ -61,7 +61,7 @@ def shift_at(
 
 
 def best_rate(
-    at: Setting,
+    at: Conditions,
     name: str,
     depth: int,
     seeds: Sequence[int],
@@ -81,7 +81,12 @@ def best_rate(
 
 
 def follow(
-    at: Setting, arm: arms.Arm, seeds: Sequence[int], paces: dict[str, Pace], steps: int, every: int
+    at: Conditions,
+    arm: arms.Arm,
+    seeds: Sequence[int],
+    paces: dict[str, Pace],
+    steps: int,
+    every: int,
 ) -> pd.DataFrame:
     """`shift_at` along walks, one row a pace, step and seed; the first measurement is dropped."""
     many = len(paces)
@@ -108,7 +113,7 @@ def constant(seeds: Sequence[int], *, rate: float = 0.0, share: float = 0.0) -> 
 
 
 def survey(
-    at: Setting,
+    at: Conditions,
     names: Sequence[str],
     seeds: Sequence[int],
     *,

@@ -36,7 +36,7 @@ class Rows(NamedTuple):
         return int(self.y.max()) + 1
 
 
-class Setting(NamedTuple):
+class Conditions(NamedTuple):
     """What all measurements of a page share."""
 
     rows: Rows
@@ -65,13 +65,13 @@ def load(dataset: str) -> Rows:
     return Rows(x[:n], y, x[n:], y_test)
 
 
-def stream(at: Setting, seeds: Sequence[int], steps: int) -> Tensor:
+def stream(at: Conditions, seeds: Sequence[int], steps: int) -> Tensor:
     """Row numbers (steps, S, batch): the mini-batches of each seed, the same in every arm."""
     return batch_order(seeds, len(at.rows.x), batch=at.batch, steps=steps)
 
 
 def build(
-    at: Setting, name: str, depth: int, seeds: Sequence[int], activation: str = "relu"
+    at: Conditions, name: str, depth: int, seeds: Sequence[int], activation: str = "relu"
 ) -> arms.Arm:
     """The arm with `depth` weight matrices; "frozen" takes the statistics of the first batch."""
     if depth < 2:
@@ -82,7 +82,7 @@ def build(
     return arms.build(name, sizes, seeds, x, activation=activation, eps=at.eps)
 
 
-def problem(at: Setting, arm: arms.Arm, chosen: Tensor) -> Problem:
+def problem(at: Conditions, arm: arms.Arm, chosen: Tensor) -> Problem:
     """The arm with the batch of row numbers (S, m)."""
     return Problem(arm, at.rows.x[chosen], at.rows.y[chosen])
 
@@ -114,7 +114,7 @@ Logits = Callable[[int, interactions.Params, Tensor], Tensor]
 
 
 def walk(
-    at: Setting,
+    at: Conditions,
     arm: arms.Arm,
     order: Tensor,
     pace: Pace,
@@ -150,7 +150,7 @@ def walk(
 
 
 def clean_loss(
-    at: Setting, arm: arms.Arm, params: interactions.Params, count: int = 512
+    at: Conditions, arm: arms.Arm, params: interactions.Params, count: int = 512
 ) -> np.ndarray:
     """Loss on the first `count` training rows as one batch, (S,); infinite where not finite."""
     x, y = at.rows.x[:count], at.rows.y[:count]

@@ -10,11 +10,11 @@ import torch
 
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Setting
+from bnlib.experiments.covariate_shift.bench import Conditions
 
 
 def survey(
-    at: Setting,
+    at: Conditions,
     names: Sequence[str],
     seeds: Sequence[int],
     *,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Setting
+from bnlib.experiments.covariate_shift.bench import Conditions
 from bnlib.experiments.interactions import Problem, descend
 from bnlib.networks import seed_batched
 
@@ -20,7 +20,7 @@ STATES = ("start", "trained")
 
 
 def states(
-    at: Setting, name: str, depth: int, seeds: Sequence[int], steps: int
+    at: Conditions, name: str, depth: int, seeds: Sequence[int], steps: int
 ) -> Iterator[tuple[str, Problem, dict[str, Tensor]]]:
     """An arm with one batch a seed: at its start, and after full-batch steps on that batch."""
     chosen = bench.stream(at, seeds, 1)[0]
@@ -45,7 +45,7 @@ def weight_norms(params: interactions.Params) -> Tensor:
 
 
 def survey(
-    at: Setting,
+    at: Conditions,
     names: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -90,7 +90,7 @@ def _off(blocks: Tensor) -> Tensor:
 
 
 def spectrum_ends(
-    at: Setting, names: Sequence[str], seeds: Sequence[int], *, depth: int, steps: int
+    at: Conditions, names: Sequence[str], seeds: Sequence[int], *, depth: int, steps: int
 ) -> pd.DataFrame:
     """Lowest and highest eigenvalue of the Hessian: one row an arm, state and seed."""
     rows = []

@@ -11,7 +11,7 @@ import torch
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
 from bnlib.experiments.covariate_shift.along import constant, follow
-from bnlib.experiments.covariate_shift.bench import Setting
+from bnlib.experiments.covariate_shift.bench import Conditions
 from bnlib.experiments.interactions import Problem
 
 Rule = dict[str, int]
@@ -50,7 +50,7 @@ class Point:
 
 
 def points(
-    at: Setting, names: Sequence[str], depth: int, seeds: Sequence[int], activation: str
+    at: Conditions, names: Sequence[str], depth: int, seeds: Sequence[int], activation: str
 ) -> dict[str, Point]:
     """Every arm at its start, with the first batch of each seed."""
     chosen = bench.stream(at, seeds, 1)[0]
@@ -92,7 +92,7 @@ def slope(steps: Sequence[float], values: np.ndarray) -> float:
 
 
 def on_the_way(
-    at: Setting,
+    at: Conditions,
     names: Sequence[str],
     depth: int,
     seeds: Sequence[int],

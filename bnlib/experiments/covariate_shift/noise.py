@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Pace, Setting
+from bnlib.experiments.covariate_shift.bench import Conditions, Pace
 from bnlib.networks import arms
 from bnlib.networks.seed_batched import forward
 
@@ -82,7 +82,7 @@ def noisy(
 class Case(NamedTuple):
     """An arm, its seeds, and whether it has noise, of which size."""
 
-    at: Setting
+    at: Conditions
     arm: arms.Arm
     seeds: Sequence[int]
     scale: float
@@ -156,7 +156,7 @@ def shifts(case: Case, rate: float, steps: int, every: int) -> Shift:
 
 
 def compare(
-    at: Setting,
+    at: Conditions,
     depth: int,
     seeds: Sequence[int],
     rates: Sequence[float],

@@ -13,7 +13,7 @@ from torch import Tensor
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
 from bnlib.experiments.covariate_shift.along import constant
-from bnlib.experiments.covariate_shift.bench import Setting
+from bnlib.experiments.covariate_shift.bench import Conditions
 
 MEASURES = ("range", "change", "smoothness")
 UNITS = ("raw", "matched", "layer-normalized")
@@ -62,7 +62,7 @@ def measured(
 
 
 def survey(
-    at: Setting,
+    at: Conditions,
     names: Sequence[str],
     seeds: Sequence[int],
     *,
