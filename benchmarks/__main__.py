@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("kernels", "book", "training", "interactions", "audit")
+NAMES = ("kernels", "book", "training", "interactions", "audit", "sweep")
 
 
 def main(names: list[str]) -> None:
