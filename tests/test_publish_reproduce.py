@@ -66,18 +66,18 @@ def test_values_and_claims_that_come_or_go_have_moved_and_the_first_is_first():
     ]  # fmt: skip
 
 
-def test_the_tolerance_is_ten_times_the_distance_of_two_processors_or_a_billionth_of_the_size():
+def test_the_tolerance_is_ten_times_the_distance_of_two_processors_or_a_billionth_of_the_size_or_rounding():
     one = _measured(
         x={"value": 2.0, "low": 1.0, "high": 3.0}, y={"value": 500.0}, n={"value": 7},
-        m={"value": 7}, t={"value": "a"},
+        m={"value": 7}, t={"value": "a"}, tiny={"value": 3e-16},
     )  # fmt: skip
     two = _measured(
         x={"value": 2.0, "low": 1.0, "high": 3.25}, y={"value": 500.0}, n={"value": 7},
-        m={"value": 8}, t={"value": "a"},
+        m={"value": 8}, t={"value": "a"}, tiny={"value": 3e-16},
     )  # fmt: skip
     made = rp.baseline({**one, "parameters": {}, "key": "k"}, two, None)
     tolerances = {key: record["tolerance"] for key, record in made["records"].items()}
-    assert tolerances == {"x": 2.5, "y": 5e-7, "n": 0.0, "m": 10.0, "t": 0.0}
+    assert tolerances == {"x": 2.5, "y": 5e-7, "n": 0.0, "m": 10.0, "t": 0.0, "tiny": 1e-13}
     assert rp.unstable(one, two) == []
     two["records"]["t"] = {"value": "b"}
     two["claims"] = {"large": "partly"}

@@ -5,7 +5,8 @@ adds up in another order, and training can make much of that. How much is allowe
 guessed: a baseline is made of two runs, one as usual and one with the arithmetic of an old
 processor (`OLD_PROCESSOR`). A number may move by `FACTOR` times the distance of the two, at least
 by `FLOOR` of its size. Texts, truth values and verdicts may not change, and counts only if the two
-runs disagree. A tolerance set by hand, with a reason under "why", survives an update.
+runs disagree. A number below `ROUNDING` is nothing but rounding and may be any other such number.
+A tolerance set by hand, with a reason under "why", survives an update.
 """
 
 import json
@@ -24,12 +25,11 @@ from bnlib.results import read_outputs
 FOLDER = "results"
 FACTOR = 10.0  # one other processor is one sample of many
 FLOOR = 1e-9  # of the value: sums of a million float64 terms in another order stay far below
+ROUNDING = 1e-13  # what float64 leaves of sums that cancel, for terms of size one
 OLD_PROCESSOR = {
-    "MKL_CBWR": "COMPATIBLE",
-    "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
-    "ATEN_CPU_CAPABILITY": "default",
-    "OPENBLAS_CORETYPE": "Nehalem",
-}
+    "MKL_CBWR": "COMPATIBLE", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
+}  # fmt: skip
 _NUMBERS = ("value", "low", "high")
 
 
@@ -224,7 +224,8 @@ def distance(before: Any, now: Any) -> float | None:
 def _tolerance(record: Mapping[str, Any], elsewhere: Mapping[str, Any]) -> float:
     apart = [distance(record.get(name), elsewhere.get(name)) or 0.0 for name in _NUMBERS]
     sizes = [abs(v) for name in _NUMBERS for v in _floats(record.get(name))]
-    return float(f"{max(FACTOR * max(apart), FLOOR * max(sizes, default=0.0)):.2g}")
+    floors = [max(FLOOR * max(sizes), ROUNDING)] if sizes else []
+    return float(f"{max(FACTOR * max(apart), *floors, 0.0):.2g}")
 
 
 def _floats(value: Any) -> Iterator[float]:

@@ -34,7 +34,7 @@ def test_failing_hanging_and_dying_runs_are_told_and_the_others_kept(book):
     toy = book(
         "if n == 1: raise ValueError('no ones')\nif n == 2: time.sleep(99)\nif n == 3: os._exit(7)",
     )
-    words = ("--grid", "n=0:5", "--workers", "2", "--out", "out", "--time-limit", "15")
+    words = ("--grid", "n=0:5", "--workers", "2", "--out", "out", "--time-limit", "8")
     output = toy.sweep(*words, status=1)
     assert "FAILED notebooks/toy.ipynb, cell 3, line 1\n    parameters: {'n': 1}" in output
     assert "ValueError: no ones" in output
