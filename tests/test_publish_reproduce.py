@@ -66,7 +66,7 @@ def test_values_and_claims_that_come_or_go_have_moved_and_the_first_is_first():
     ]  # fmt: skip
 
 
-def test_the_tolerance_is_ten_times_the_distance_of_two_processors_or_a_billionth_of_the_size_or_rounding():
+def test_a_tolerance_is_ten_times_the_distance_of_two_processors_and_never_below_rounding():
     one = _measured(
         x={"value": 2.0, "low": 1.0, "high": 3.0}, y={"value": 500.0}, n={"value": 7},
         m={"value": 7}, t={"value": "a"}, tiny={"value": 3e-16},

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bnlib.publish import full, store
 from bnlib.publish import notebook as nb
 from bnlib.publish import reproduce as rp
 from bnlib.publish.execute import Run, describe, plan
@@ -15,7 +16,10 @@ from bnlib.publish.execute import Run, describe, plan
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time [default: cores].")
 @click.option("--stored", is_flag=True, help="Compare executions that the book's store has.")
 @click.option("--update", is_flag=True, help="Show what moved, then make it the baseline.")
-def reproduce_command(slugs: tuple[str, ...], jobs: int | None, stored: bool, update: bool) -> None:
+@click.option("--full", "tables", is_flag=True, help="The large stored tables instead.")
+def reproduce_command(
+    slugs: tuple[str, ...], jobs: int | None, stored: bool, update: bool, tables: bool
+) -> None:
     """Execute chapters from scratch and compare every recorded value with results/SLUG.json.
 
     SLUG is the bare name of a notebook; without one, all that have a baseline are compared. Each
@@ -25,14 +29,22 @@ def reproduce_command(slugs: tuple[str, ...], jobs: int | None, stored: bool, up
     With --update each chapter runs twice, the second time with the arithmetic of an old processor:
     how far the two are apart gives the tolerances.
 
+    With --full the tables that results/full.toml names are computed again, minutes to an hour each,
+    and every value is compared; a command that was stopped goes on where it was.
+
     \b
     Examples:
       bnlib reproduce
       bnlib reproduce chains --update
       bnlib reproduce --stored          # after make book: executes nothing again
+      bnlib reproduce capacity --full
     """
     root = Path.cwd()
+    if stored and (update or tables):
+        raise click.UsageError("want --stored alone, got it with --update or --full")
     try:
+        if tables:
+            raise SystemExit(0 if _full(root, slugs, update) else 1)
         with rp.scratch() as folder:
             runs = _runs(root, slugs, None if stored else folder / "now", update)
             good = _update(root, runs, jobs, folder) if update else _compare(root, runs, jobs)
@@ -72,10 +84,13 @@ def _compare(root: Path, runs: list[Run], jobs: int | None) -> bool:
     return good
 
 
-def _told(slug: str, baseline: dict[str, Any], moved: list[rp.Moved]) -> str:
+def _told(
+    slug: str, old: dict[str, Any], moved: list[rp.Moved], now: dict[str, Any] | None = None
+) -> str:
     """The first difference, how many more there are, and the versions of both sides."""
     more = [f"  and {len(moved) - 1} more"] if len(moved) > 1 else []
-    apart = [f"  {line}" for line in rp.versions_apart(baseline["versions"], rp.versions())]
+    versions = [old.get("versions", {}), rp.versions() if now is None else now.get("versions", {})]
+    apart = [f"  {line}" for line in rp.versions_apart(*versions)]
     return "\n".join([f"{slug}: {moved[0]}", *more, *apart])
 
 
@@ -95,3 +110,21 @@ def _update(root: Path, runs: list[Run], jobs: int | None, folder: Path) -> bool
         path = rp.write(root, slug, rp.baseline(found[slug], elsewhere[slug], old))
         click.echo(f"{slug}: wrote {path.relative_to(root)}")
     return not failed and not failed_there
+
+
+def _full(root: Path, names: tuple[str, ...], update: bool) -> bool:
+    good = True
+    for table in full.tables(root, names):
+        path = full.stored(root, table)
+        old = full.read(path)
+        click.echo(f"{table.name}: computing it again")
+        made = full.redo(root, table)
+        now = full.read(made)
+        moved = list(full.compare(old, now))
+        good = good and (update or not moved)
+        told = _told(table.name, old, moved, now) if moved else f"{table.name}: as published"
+        click.echo(told)
+        if moved and update:
+            store.write_atomically(path, made.read_text(encoding="utf-8"))
+            click.echo(f"{table.name}: wrote {path.relative_to(root)}; its page names the old one")
+    return good
