@@ -12,7 +12,7 @@ from bnlib.publish import chart, grids, store, table
 from bnlib.publish import notebook as nb
 from bnlib.publish.execute import Report
 
-CELL = "n: int = 2\nseed: int = 0\nname: str = 'a'\nsizes: list = [2]"
+CELL = "n: int = 2\nseed: int = 0\nname: str = 'a'\nsizes: list = [2]\nstep: float = 0.5\nexact: bool = False"
 
 
 def _record(key, value, unit="", low=None, high=None):
@@ -54,7 +54,8 @@ def test_a_row_a_run_and_recorded_value(made, tmp_path):
     assert [row["name"] for row in rows[:6]] == ["square", "each", "each", "word", "sure", "big"]
     run = next(plan.runs())
     assert rows[0] == {
-        "n": 3, "seed": 0, "name_parameter": "a", "sizes": "[2, 8]", "key": run.key,
+        "n": 3, "seed": 0, "name_parameter": "a", "sizes": "[2, 8]", "step": 0.5,
+        "exact": False, "key": run.key,
         "status": "done", "duration": 1.5, "kind": "record", "name": "square", "index": None,
         "value": 9.0, "low": 8.0, "high": 20.0, "unit": "m", "text": None,
     }  # fmt: skip

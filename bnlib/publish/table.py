@@ -26,7 +26,7 @@ COLUMNS = {
     "index": "int64", "value": "float64", "low": "float64", "high": "float64", "unit": "string",
     "text": "string",
 }  # fmt: skip
-_ARROW = {"int": "int64", "float": "float64", "bool": "bool", "str": "string", "list": "string"}
+_ARROW = {"int": "int64", "float": "float64", "bool": "bool_", "str": "string", "list": "string"}
 _BATCH = 20_000  # rows
 
 
