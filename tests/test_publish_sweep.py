@@ -6,14 +6,15 @@ Real clusters, real faults and the command are in tests/sweep.
 import subprocess
 import sys
 from concurrent.futures import CancelledError
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
 
 import nbformat
 import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bnlib.publish import cluster, grids, remote, store, sweep, watch
+from bnlib.publish import cluster, grids, remote, store, sweep, table, watch
 from bnlib.publish import notebook as nb
 from bnlib.publish.execute import Report
 from bnlib.publish.leases import Leases
@@ -46,6 +47,9 @@ class Scripted(cluster.Cluster):
         super().__init__(self)
         self.script, self.submitted, self.most, self.status = script or {}, [], 0, "running"
         self.sweep = None
+
+    def __str__(self):
+        return "scripted"
 
     def submit(self, function, task, key, pure):
         assert (function, pure) == (remote.perform, False)
@@ -336,6 +340,25 @@ def test_the_watch_counts_and_tells_an_error_in_full_once(plan, capsys):
     assert "1 were stored, 0 done, 2 failed, 0 left\n" in text
 
 
+def test_the_bar_of_a_terminal_counts_what_is_settled_and_lines_stand_above_it(
+    plan, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with watch.Watch(2) as told:
+        told.say("dask   tcp://here")
+        told.start()
+        for state in ("done", "failed"):
+            told.settled(state, Report(next(plan.runs()), state == "done", True, {"error": "no"}))
+            told.bar.refresh()
+    text = capsys.readouterr().err
+    assert "dask   tcp://here\n" in text.split("\r")
+    bars = [line for line in text.split("\r") if "%|" in line]
+    assert "1/2 [" in bars[-3]
+    assert "1 done, 0 failed, 1 left" in bars[-3]
+    assert "2/2 [" in bars[-1]
+    assert "1 done, 1 failed, 0 left" in bars[-1]
+
+
 def test_waiting_is_said_only_if_it_lasts(capsys, monkeypatch):
     told = watch.Watch(3)
     told.waiting("no workers")
@@ -395,6 +418,27 @@ def test_folders_that_cannot_be_written_are_found_out_before_anything_runs(comma
     (tmp_path / "_build").write_text("")
     result = command("--grid", "n=3", "--out", "out")
     assert "_build/executed/toy: Not a directory" in result.output
+
+
+def test_a_disk_that_is_full_ends_the_command_with_what_to_do(command, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sweep, "_TICK", 0)
+    monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(Scripted()))
+    with monkeypatch.context() as small:
+        small.setattr(remote.store, "write_atomically", full)
+        scripted = Scripted()
+        scripted.submit = lambda f, task, key, pure: Future(task, Outcome(True, {}, task.text))
+        small.setattr(cluster, "connect", lambda *_: nullcontext(scripted))
+        result = command("--grid", "n=3")
+    assert result.exit_code == 1
+    assert "the store: [Errno 28] No space left on device. What had finished" in result.output
+    monkeypatch.setattr(table, "rows", full)
+    result = command("--grid", "n=3", "--out", "out")
+    assert result.exit_code == 1
+    assert "the table: [Errno 28] No space left on device. What had finished" in result.output
+    assert not list(Path("out").iterdir()), "a part of a table"
 
 
 def test_help_has_examples(command):

@@ -12,7 +12,13 @@ from bnlib.publish import chart, grids, store, table
 from bnlib.publish import notebook as nb
 from bnlib.publish.execute import Report
 
-CELL = "n: int = 2\nseed: int = 0\nname: str = 'a'\nsizes: list = [2]\nstep: float = 0.5\nexact: bool = False"
+CELL = """\
+n: int = 2
+seed: int = 0
+name: str = 'a'
+sizes: list = [2]
+step: float = 0.5
+exact: bool = False"""
 
 
 def _record(key, value, unit="", low=None, high=None):

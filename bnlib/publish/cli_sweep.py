@@ -94,7 +94,7 @@ def _swept(
 
         def opened() -> cluster.Cluster:
             found = stack.enter_context(cluster.connect(scheduler, workers))
-            click.echo(f"dask   {found}", err=True)
+            watch.say(f"dask   {found}")
             watch.start()
             return found
 

@@ -33,29 +33,34 @@ class Watch:
     def settled(self, state: str, report: Report | None) -> None:
         """One run is settled: "stored" (found in the store), "done" or "failed"."""
         if state == "failed" and report and self.counts["failed"] < _SHOWN:
-            self._say(describe(self._in_short(report)))
+            self.say(describe(self._in_short(report)))
         self.counts[state] += 1
         if state == "stored":  # these take no time: the time to go is about the others
             self.bar.initial = self.counts["stored"]
-        self.bar.update()
         self.bar.set_postfix_str(self._counted(), refresh=False)
+        self.bar.update()
         fresh = self.counts["done"] + self.counts["failed"]
         if self.bar.disable and fresh and (self._step() or self.left == 0):
-            self._say(f"{self._counted()}{self._to_go(fresh)}")
+            self.say(f"{self._counted()}{self._to_go(fresh)}")
 
     def waiting(self, why: str) -> None:
         """Say why nothing goes on if that lasts, and then that it does again."""
         if why != self.why:
             if self.said:
-                self._say("going on")
+                self.say("going on")
             self.why, self.since, self.said = why, time.monotonic(), False
         if why and not self.said and time.monotonic() - self.since > _LASTS:
-            self._say(f"waiting: {why}")
+            self.say(f"waiting: {why}")
             self.said = True
 
     def start(self) -> None:
         """The cluster is up: the clock of the time to go starts."""
         self.begun = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Write a line above the bar."""
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
 
     @property
     def left(self) -> int:
@@ -82,7 +87,3 @@ class Watch:
         told = what in self.told
         self.told.add(what)
         return report._replace(facts=report.facts | {"traceback": []}) if told else report
-
-    def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
