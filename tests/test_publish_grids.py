@@ -179,11 +179,12 @@ def test_runs_are_enumerated_as_they_are_asked_for(path):
     ]
 
 
-def test_the_coordinator_of_a_hundred_thousand_runs_needs_less_than_300_megabytes(path):
+def test_a_plan_of_a_hundred_thousand_runs_needs_less_than_300_megabytes_and_ten_seconds(path):
     # A child starts with the peak of the process that forks it: here a small one, not the tests'.
     script = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(used.ru_maxrss, used.ru_utime + used.ru_stime)"
     )
     command = [sys.executable, "-m", "bnlib", "sweep", "n", "--grid", "seed=0:50000"]
     command += ["--grid", "depth=1,2", "--dry-run"]
@@ -192,4 +193,6 @@ def test_the_coordinator_of_a_hundred_thousand_runs_needs_less_than_300_megabyte
         cwd=path.parents[1], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "n: 100000 runs, 0 in the store, 100000 to do" in done.stdout
-    assert int(done.stdout.split()[-1]) < 300 * 1024  # kilobytes
+    kilobytes, seconds = map(float, done.stdout.split()[-2:])
+    assert kilobytes < 300 * 1024
+    assert seconds < 10  # of CPU: others may use this machine

@@ -102,6 +102,14 @@ def test_a_notebook_gives_a_verdict_on_exactly_the_claims_of_its_chapter(path):
     assert given <= {c["id"] for c in claims() if c["chapter"] == path.stem}
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_a_chapter_has_a_baseline_with_the_registered_verdicts(path):
+    baseline = ROOT / "results" / f"{path.stem}.json"
+    assert baseline.is_file(), f"`bnlib reproduce {path.stem} --update` makes one"
+    registered = {c["id"]: c["expected"] for c in claims() if c["chapter"] == path.stem}
+    assert json.loads(baseline.read_text())["claims"] == registered
+
+
 def test_every_citation_has_an_entry_and_every_entry_is_complete():
     entries = parse_file(str(ROOT / "references.bib")).entries
     cited = {key for claim in claims() for key in claim.get("cite", [])}
@@ -190,6 +198,8 @@ def test_continuous_integration_runs_lint_the_book_and_the_tests_in_this_order()
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     assert re.findall(r"^make (\w+)", script.read_text(), re.M) == ["lint", "book", "test"]
+    after_the_book = script.read_text().partition("\nmake book\n")[2]
+    assert after_the_book.startswith(".venv/bin/bnlib reproduce --stored")
     workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
     steps = workflow["jobs"]["check"]["steps"]
     assert any(step.get("run") == ".ci/run" for step in steps)
