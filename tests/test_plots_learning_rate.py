@@ -36,6 +36,13 @@ def test_an_infinite_predictor_is_drawn_at_the_right_edge_and_held_out_cells_are
     assert at.lines[0].get_ydata().tolist() == [1.0, 2.0]
 
 
+def test_ticks_of_a_signed_predictor_leave_room_around_zero():
+    x = [-1.0, 0.01, 0.1, 20.0]
+    at = pictures.against_rate(ax(), x, [0, 1, 2, 3], ["a"] * 4, [False] * 4, log=True)
+    ticks = np.abs(at.get_xticks())
+    assert (ticks[ticks > 0] >= 0.5).all()
+
+
 def test_correlations_have_a_row_a_name_and_leave_out_what_is_undefined():
     halves = {
         "exploration": ([0.5, np.nan], [0.4, np.nan], [0.6, np.nan]),
@@ -53,6 +60,7 @@ def test_the_ladder_shows_every_seed_and_the_mean_of_the_logarithms():
     bars = [line.get_ydata()[0] for line in at.lines if line.get_marker() != "."]
     assert [len(line.get_xdata()) for line in dots] == [2, 2, 2]
     assert bars == [1.0, 4.0, 2.0]
+    assert {line.get_linestyle() for line in at.lines if line.get_marker() != "."} == {"-"}
     labels = [text.get_text() for text in at.get_legend().get_texts()]
     assert labels == ["norms free", "norms reset"]
 

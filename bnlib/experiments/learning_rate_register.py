@@ -157,7 +157,7 @@ def shown(rows: pd.DataFrame | Mapping[Any, Any]) -> pd.Series:
     """Estimates with their intervals as text."""
     frame = pd.DataFrame(rows)
     columns = (frame[name] for name in ("estimate", "low", "high"))
-    text = [f"{e:+.2f} ({low:+.2f} to {high:+.2f})" for e, low, high in zip(*columns, strict=True)]
+    text = [f"{e:.2f} [{low:.2f}, {high:.2f}]" for e, low, high in zip(*columns, strict=True)]
     return pd.Series(text, index=frame.index)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import ArrayLike
 
 from bnlib.plots import curves
@@ -75,7 +76,10 @@ def against_rate(
     ax.set_yscale("log", base=2)
     if log:
         small = np.abs(finite[finite != 0])
-        ax.set_xscale("symlog", linthresh=float(np.quantile(small, 0.05)))
+        linear = float(np.quantile(small, 0.05))
+        ax.set_xscale("symlog", linthresh=linear)
+        if (finite < 0).any():  # ticks of powers between zero and here would overlap
+            ax.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=max(linear, 1.0)))
     return ax
 
 
@@ -120,7 +124,7 @@ def ladder(ax: Axes, names: Sequence[str], plain: Any, reset: Mapping[str, Any])
             at = place + aside + spread
             ax.plot(at, 2.0**values, ".", color=COLORS[color], ms=4, alpha=0.6)
             mean = 2.0 ** values.mean()
-            ax.plot([place + aside - 0.13, place + aside + 0.13], [mean, mean], lw=2.6)
+            ax.plot([place + aside - 0.13, place + aside + 0.13], [mean, mean], "-", lw=2.6)
             ax.lines[-1].set(color=COLORS[color], label=label)
     _unique_legend(ax)
     ax.set_yscale("log", base=2)
@@ -143,11 +147,12 @@ def effective(
     found, bound = np.asarray(found)[::every], np.asarray(bound)[::every]
     steps = every * np.arange(len(found))
     for place, (name, look) in enumerate(looks([f"rate {r:g}" for r in rates]).items()):
-        ax.plot(steps, found[:, place], color=look.color, lw=1.7, label=name)
-        ax.plot(steps[1:], bound[:-1, place], ":", color=look.color, lw=1.1)
+        style = {"marker": look.marker, "markevery": max(len(found) // 8, 1), "ms": 5}
+        ax.plot(steps, found[:, place], "-", color=look.color, lw=2.0, label=name, **style)
+        ax.plot(steps[1:], bound[:-1, place], ":", color=look.color, lw=0.8, alpha=0.7, zorder=1)
     ax.plot([], [], ":", color=COLORS["neutral"], label="bound")
     ax.set_yscale("log")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, ncols=len(rates) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 

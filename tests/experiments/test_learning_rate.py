@@ -10,6 +10,7 @@ import torch
 from bnlib import interactions, statistics
 from bnlib.experiments import learning_rate as bench
 from bnlib.experiments import learning_rate_mechanism as mechanism
+from bnlib.experiments import learning_rate_page as page
 from bnlib.experiments import learning_rate_register as registered
 from bnlib.experiments import learning_rate_table as table
 
@@ -284,3 +285,112 @@ def test_a_table_resumes_and_opens_the_held_out_cells_only_when_told(tmp_path, m
 
 def test_numbers_of_a_table_are_short_and_json_has_no_infinity():
     assert table._short([1.23456789, float("inf"), True, 3, "a"]) == [1.2346, None, True, 3, "a"]
+
+
+def grid(**changed):
+    """Arguments of `check_grid` that it accepts, some of them changed."""
+    good = {
+        "activations": ["relu"],
+        "depths": [2],
+        "arms": ["bn", "none"],
+        "rates": [0.1, 0.2, 1.0],
+    }
+    return good | changed
+
+
+def test_a_grid_that_the_page_can_judge_is_accepted():
+    page.check_grid(**grid())
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"activations": ["tanh"]}, "want 'relu' among them"),
+        ({"activations": ["relu", "rleu"]}, "did you mean 'relu'"),
+        ({"arms": ["none"]}, "want 'bn' among them"),
+        ({"arms": ["bn"]}, "want 'none' among them"),
+        ({"arms": ["bn", "none", "layernorm"]}, "did you mean 'layer-norm'"),
+        ({"depths": []}, "want whole numbers"),
+        ({"depths": [1]}, "weight matrices >= 2"),
+        ({"depths": [2.5]}, "weight matrices >= 2"),
+        ({"rates": [0.1, 0.2]}, "at least 3"),
+        ({"rates": [0.2, 0.1, 1.0]}, "ascending"),
+        ({"rates": [0.0, 0.1, 1.0]}, "positive"),
+        ({"rates": [0.1, 1.0, float("inf")]}, "at least 3, positive"),
+    ],
+)
+def test_a_grid_that_the_page_cannot_judge_is_refused_with_the_reason(changed, why):
+    with pytest.raises(ValueError, match=why):
+        page.check_grid(**grid(**changed))
+
+
+def test_a_run_without_stored_table_needs_two_exploration_cells_to_resample():
+    register = registered.register(DIGEST)
+    page.check_cells([("relu", 4), ("tanh", 4)], register)
+    with pytest.raises(ValueError, match="at least 2 registered exploration cells"):
+        page.check_cells([("relu", 4), ("relu", 3), ("tanh", 5)], register)
+
+
+def test_a_stored_table_judges_only_runs_with_its_parameters():
+    kept = {"dataset": "digits", "parameters": {"steps": 80, "threshold": 0.5}, "rows": [1]}
+    run = {"dataset": "digits", "steps": 80, "threshold": 0.5, "width": 32, "affine": True}
+    assert page.comparable(kept, rates=list(bench.RATES), **run)
+    for name, other in {"steps": 81, "width": 33, "affine": False, "dataset": "mnist1d"}.items():
+        assert not page.comparable(kept, **run | {name: other})
+    assert not page.comparable(kept, rates=[0.1], **run)
+    assert not page.comparable(kept | {"rows": []}, **run)
+
+
+def test_halves_are_those_of_the_register_and_other_cells_have_none():
+    frame = pd.DataFrame({"activation": ["relu", "relu", "tanh"], "L": [4, 3, 2]})
+    found = page.with_halves(frame, registered.register(DIGEST)).half
+    assert found.tolist() == ["exploration", "held_out", ""]
+
+
+def test_one_value_in_ten_may_lie_further_than_a_grid_step_but_not_two():
+    assert page.agrees(pd.Series([0.0] * 8 + [1.0, 2.0])) == 0.9
+    with pytest.raises(ValueError, match="got 80%"):
+        page.agrees(pd.Series([0.0] * 8 + [2.0, 2.0]))
+
+
+def test_rates_by_depth_are_means_over_seeds_of_arms_that_have_every_depth():
+    frame = rates_of([(2, 2, 5), (1, 1, 1)], [(0, 0, 0), (0, 0, 0)])
+    frame = frame[(frame.arm == "bn") | (frame.L == 4)]
+    depths, lines = page.by_depth(frame, ["bn", "none"])
+    assert depths == [4, 8]
+    assert list(lines) == ["bn"]
+    np.testing.assert_allclose(lines["bn"][0], [3, 1])
+
+
+def test_variants_measure_with_the_columns_they_name():
+    frame = made(np.random.default_rng(5)).assign(half="held_out", seed=0)
+    frame = frame.assign(
+        best=-frame.max_trainable, max_stable=frame.max_trainable, hvp_off=-frame.k_off
+    ).assign(hvp_total=frame.k_total, **{f"trained_{n}": frame[n] for n in registered.DIRECTIONS})
+    found = {name: rho.estimate for name, rho in page.variants(frame).items()}
+    whole = registered.correlations(registered.architectures(frame), resamples=2).estimate
+    raw = whole["k_off", "pooled"]
+    assert raw > 0.3
+    assert found["best rate"]["k_off", "pooled"] == pytest.approx(-raw)
+    assert found["max_stable"]["k_off", "pooled"] == pytest.approx(raw)
+    assert found["Hessian products"]["k_off", "pooled"] == pytest.approx(-raw)
+    assert found["after 20 steps"]["k_off", "pooled"] == pytest.approx(raw)
+
+
+def test_orders_of_arms_by_hand():
+    # rates fall with int but for bn-no-affine: 5 pairs of 15 turned, tau = (10 - 5)/15
+    frame = steps_of((6, 5, 4, 3, 2, 1, 3, 2, 1), (1, 2, 3, 4, 5, 0, 4, 5, 6))
+    found = page.orders(frame)
+    assert found.tau.tolist() == pytest.approx([1 / 3, 1, 1])
+    assert found.arms.tolist() == [6, 5, 6]
+    bare = frame[~frame.arm.str.endswith(mechanism.RESET)]
+    assert len(page.orders(bare)) == 2
+
+
+def test_distance_from_one_step_is_in_doublings_and_depths_are_in_order():
+    rows = [("relu", 8, 1.0, 2.0), ("relu", 4, 3.0, 2.0), ("relu", 4, 3.0, np.inf)]
+    frame = pd.DataFrame(rows, columns=["activation", "L", "max_trainable", "eps_up"])
+    found = page.beyond_one_step(frame.assign(arm=["bn", "bn", "none"]))
+    assert found.index.tolist() == [4, 8]
+    assert found.bn.tolist() == [2, 0]
+    assert found.none[4] == -np.inf
