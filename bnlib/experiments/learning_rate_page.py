@@ -129,7 +129,7 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     """Kendall's tau of -int and the largest rate over several sets of arms, medians over seeds.
 
     p: of the hypothesis that the arms' order is random; resampling seeds cannot know how
-    different another choice of arms would be.
+    different another choice of arms would be.  Arms that all have one rate order nothing: 0 and 1.
     """
     rate, share = wide(frame).median(), wide(frame, "share").median()
     reset = [name + RESET * (name in SCALE_FREE) for name in LADDER]
@@ -139,7 +139,8 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for name, arms in sets.items():
         found: Any = stats.kendalltau(-share[arms], rate[arms])
-        rows[name] = {"arms": len(arms), "tau": found.statistic, "p over arms": found.pvalue}
+        tau, p = (found.statistic, found.pvalue) if rate[arms].nunique() > 1 else (0.0, 1.0)
+        rows[name] = {"arms": len(arms), "tau": tau, "p over arms": p}
     return pd.DataFrame(rows).T
 
 

@@ -385,6 +385,9 @@ def test_orders_of_arms_by_hand():
     assert found.arms.tolist() == [6, 5, 6]
     bare = frame[~frame.arm.str.endswith(mechanism.RESET)]
     assert len(page.orders(bare)) == 2
+    flat = page.orders(bare.assign(max_trainable=1.0))
+    assert flat.tau.tolist() == [0, 0]
+    assert flat["p over arms"].tolist() == [1, 1]
 
 
 def test_distance_from_one_step_is_in_doublings_and_depths_are_in_order():
