@@ -7,10 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Conditions
+from bnlib.experiments.covariate_shift.bench import Conditions, Rows
+from bnlib.networks import arms
+from bnlib.networks.seed_batched import trace
+
+INPUTS = 512  # columns of rows that lie in all directions alike
 
 
 def survey(
@@ -27,7 +32,7 @@ def survey(
 
     sizes: (width, batch).  state: "start", or "one step": after the step that promises the share
     `promise` of the loss.  Also ||dL/dz_l||^2 relative to the last hidden layer, (S, depth - 1), at
-    the start, by (arm, width, batch).
+    the start, by (arm, width, batch).  inverse: `inverse_variance` at the same place.
     """
     frames, profiles = [], {}
     for width, batch in sizes:
@@ -42,11 +47,35 @@ def survey(
                     params, here.x, here.y, here.arm.spec, stats=here.arm.stats
                 )
                 factor = landscape.mean_factor(norms).numpy()
-                frames.append(pd.DataFrame({**where, "state": state, "factor": factor}))
+                inverse = inverse_variance(here.arm, params, here.x).numpy()
+                found = {"state": state, "factor": factor, "inverse": inverse}
+                frames.append(pd.DataFrame({**where, **found}))
                 if state == "start":
                     profiles[name, width, batch] = (norms[:, :-1] / norms[:, -2:-1]).numpy()
                     params = _stepped(here.loss, params, promise)
     return pd.concat(frames, ignore_index=True), profiles
+
+
+def inverse_variance(arm: arms.Arm, params: interactions.Params, x: Tensor) -> Tensor:
+    """Mean of 1/(sigma^2 + eps) over units, geometric mean over l = 2 ... L - 2, (S,); 1 if plain.
+
+    A backward layer of a wide ReLU network divides by sigma^2 unit by unit, so this replaces
+    1/(1 - 1/pi) where the units' variances differ:  <1/sigma^2> >= 1/<sigma^2>.
+    """
+    stats = trace(arm.spec, params, x, stats=arm.stats).stats
+    inner = [site for site in stats if 2 <= site <= len(arm.spec.sizes) - 3]
+    if not inner:
+        return torch.ones(len(x), dtype=x.dtype)
+    means = [(1 / (stats[site].var + arm.spec.eps)).mean(1) for site in inner]
+    return torch.stack(means, 1).log().mean(1).exp()
+
+
+def independent(at: Conditions, count: int, seed: int = 0) -> Conditions:
+    """The same conditions on `count` rows of independent normal numbers with random labels."""
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.standard_normal((count, INPUTS)))
+    y = torch.from_numpy(rng.integers(at.rows.classes, size=count))
+    return at._replace(rows=Rows(x, y, x[:1], y[:1]))
 
 
 def _stepped(

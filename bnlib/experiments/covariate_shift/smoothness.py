@@ -99,6 +99,17 @@ def survey(
     return pd.concat(frames, ignore_index=True)
 
 
+def envelope(frame: pd.DataFrame, line: str) -> tuple[np.ndarray, ...]:
+    """Least, middle and largest value along the steps, each the median over seeds, at every place.
+
+    line: "loss-line" or "change-line".  Returns the places and the three, (P,) each.
+    """
+    values = np.stack(frame[line].to_list())
+    three = {"low": values.min(1), "middle": np.median(values, axis=1), "high": values.max(1)}
+    found = frame[["at"]].assign(**three).groupby("at").median()
+    return found.index.to_numpy(), *(found[name].to_numpy() for name in three)
+
+
 def equal_loss(frame: pd.DataFrame, level: float) -> pd.DataFrame:
     """The rows of each arm and seed at the place where its loss is nearest to `level`."""
     gap = np.abs(np.log(frame.loss / level))

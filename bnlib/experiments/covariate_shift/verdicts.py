@@ -25,6 +25,13 @@ def per_seed(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
     return finite.pivot_table(index="seed", columns=list(by), values=what, aggfunc="median")
 
 
+def quartiles(frame: pd.DataFrame, what: str, by: str = "at") -> tuple[np.ndarray, ...]:
+    """Places and, over the seeds that are finite there, the three quartiles, (P,) each."""
+    finite = frame[np.isfinite(frame[what])]
+    found = finite.groupby(by)[what].quantile(np.array([0.25, 0.5, 0.75])).unstack()
+    return found.index.to_numpy(), *(found[q].to_numpy() for q in (0.25, 0.5, 0.75))
+
+
 def differences(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
     """bn - none, one row a cell: median over the seeds that both arms have, interval, sign.
 
@@ -57,19 +64,14 @@ def shift_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def reduces(cells: pd.DataFrame) -> str:
-    """holds: reduced in every cell.  fails: raised in every one, or all open.  partly: differ."""
-    found = set(cells.reading)
-    if found == {"reduced"}:
-        return "holds"
-    return "partly" if len(found) > 1 else "fails"
+    """holds: reduced in every cell.  fails: in none.  partly: in some."""
+    reduced = (cells.reading == "reduced").to_numpy()
+    return "holds" if reduced.all() else "partly" if reduced.any() else "fails"
 
 
 def not_reduced(cells: pd.DataFrame) -> str:
-    """holds: reduced in no cell.  fails: in every one.  partly: in some."""
-    reduced = (cells.reading == "reduced").to_numpy()
-    return (
-        "partly" if reduced.any() and not reduced.all() else "fails" if reduced.all() else "holds"
-    )
+    """The opposite claim.  holds: reduced in no cell.  fails: in every one.  partly: in some."""
+    return {"holds": "fails", "fails": "holds"}.get(reduces(cells), "partly")
 
 
 def is_interaction(error: float, slopes: Mapping[str, float]) -> str:
@@ -90,12 +92,16 @@ class Gain(NamedTuple):
 def noise_harmless(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
     """G = log loss(none) - log loss(bn), kept = (log loss(none) - log loss(noisy bn)) / G, medians.
 
-    holds: kept >= 0.8; partly: >= 0.3; fails: below.  Not testable where the interval of G has 0:
-    then "partly", and the caller says so.
+    Over the seeds on which all three end finite.
+    holds: kept >= 0.8; partly: >= 0.3; fails: below.  Not testable unless the interval of G lies
+    above 0, as there is nothing to keep: then "partly", and the caller says so.
+    Raises ValueError where fewer than 2 seeds are left.
     """
-    wide = frame.assign(loss=np.log(frame.loss)).pivot_table(
-        index="seed", columns="arm", values="loss"
-    )
+    logs = pd.DataFrame(frame[np.isfinite(frame.loss)]).assign(loss=lambda f: np.log(f.loss))
+    wide = logs.pivot_table(index="seed", columns="arm", values="loss")
+    wide = wide.reindex(columns=["none", "bn", "noisy bn"]).dropna()
+    if len(wide) < 2:
+        raise ValueError(f"want 2 seeds on which every arm ends finite, got {len(wide)}")
     gain = (wide["none"] - wide["bn"]).to_numpy()
     noisy = (wide["none"] - wide["noisy bn"]).to_numpy()
     rng = np.random.default_rng(0)
@@ -104,7 +110,7 @@ def noise_harmless(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
     ratios = np.median(noisy[picks], axis=1) / np.median(gain[picks], axis=1)
     low, high = np.quantile(ratios, (0.025, 0.975))
     kept = float(np.median(noisy) / np.median(gain))
-    testable = bool(found.low > 0 or found.high < 0)
+    testable = bool(found.low > 0)
     verdict = "holds" if kept >= KEPT[0] else "partly" if kept >= KEPT[1] else "fails"
     interval = statistics.Interval(kept, min(float(low), kept), max(float(high), kept))
     return Gain(found, interval, verdict if testable else "partly", testable)
