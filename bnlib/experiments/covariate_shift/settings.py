@@ -14,7 +14,7 @@ from bnlib.networks import arms, spec
 DEEP = 10  # weight matrices from which on the claim about noise is judged
 NAMES: dict[str, Sequence[str]] = {
     "arms": arms.ARMS,
-    "activations": tuple(spec.GAINS),
+    "activations": tuple(spec.ACTIVATIONS),
     "rate_rules": RULES,
 }
 

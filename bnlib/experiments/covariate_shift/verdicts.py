@@ -7,7 +7,7 @@ the network without norm on the same seed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,11 @@ from bnlib.experiments.interaction_cells import intervals
 
 CELL = ["activation", "L", "rule"]
 KEPT = (0.8, 0.3)  # share of the gain that noisy BN must keep for "holds", for "partly"
+
+
+def middle(values: Any) -> statistics.Interval:
+    """Median over seeds, (S,), with its bootstrap interval."""
+    return statistics.median_interval(values, rng=np.random.default_rng(0))
 
 
 def per_seed(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
@@ -104,9 +109,8 @@ def noise_harmless(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
         raise ValueError(f"want 2 seeds on which every arm ends finite, got {len(wide)}")
     gain = (wide["none"] - wide["bn"]).to_numpy()
     noisy = (wide["none"] - wide["noisy bn"]).to_numpy()
-    rng = np.random.default_rng(0)
-    found = statistics.median_interval(gain, rng=rng)
-    picks = rng.integers(len(gain), size=(resamples, len(gain)))
+    found = middle(gain)
+    picks = np.random.default_rng(0).integers(len(gain), size=(resamples, len(gain)))
     ratios = np.median(noisy[picks], axis=1) / np.median(gain[picks], axis=1)
     low, high = np.quantile(ratios, (0.025, 0.975))
     kept = float(np.median(noisy) / np.median(gain))
