@@ -61,14 +61,17 @@ def parameters(book: Any) -> dict[str, Any]:
 
 
 def beside(here: dict[str, str], dataset: str, name: str, digest: str) -> pd.DataFrame:
-    """Verdicts of this run beside those of the stored table; empty where there is none."""
+    """Verdicts of this run beside those of the stored table, with its evidence; empty without one."""
     content = stored(name, digest)
     if content is None:
         return pd.DataFrame()
     table = json.loads(content)
-    other = {claim: table["claims"][claim]["verdict"] for claim in here}
-    columns = {f"this run ({dataset})": here, f"stored ({table['parameters']['dataset']})": other}
-    return pd.DataFrame(columns)
+    verdicts, evidence = (
+        {claim: table["claims"][claim][what] for claim in here} for what in ("verdict", "evidence")
+    )
+    other = table["parameters"]["dataset"]
+    columns = {f"this run ({dataset})": here, f"stored ({other})": verdicts, "on": evidence}
+    return pd.DataFrame(columns).rename(columns={"on": f"evidence on {other}"})
 
 
 def _short(value: Any) -> Any:

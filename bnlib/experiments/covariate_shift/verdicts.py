@@ -111,13 +111,19 @@ def noise_harmless(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
     noisy = (wide["none"] - wide["noisy bn"]).to_numpy()
     found = middle(gain)
     picks = np.random.default_rng(0).integers(len(gain), size=(resamples, len(gain)))
-    ratios = np.median(noisy[picks], axis=1) / np.median(gain[picks], axis=1)
+    ratios = _share(np.median(noisy[picks], axis=1), np.median(gain[picks], axis=1))
     low, high = np.quantile(ratios, (0.025, 0.975))
-    kept = float(np.median(noisy) / np.median(gain))
+    kept = float(_share(np.median(noisy), np.median(gain)))
     testable = bool(found.low > 0)
     verdict = "holds" if kept >= KEPT[0] else "partly" if kept >= KEPT[1] else "fails"
     interval = statistics.Interval(kept, min(float(low), kept), max(float(high), kept))
     return Gain(found, interval, verdict if testable else "partly", testable)
+
+
+def _share(part: Any, whole: Any) -> np.ndarray:
+    """part / whole; 0 where the whole is 0: of nothing, nothing is kept."""
+    there = np.asarray(whole) != 0
+    return np.where(there, part, 0.0) / np.where(there, whole, 1.0)
 
 
 def log_ratios(frame: pd.DataFrame, what: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
