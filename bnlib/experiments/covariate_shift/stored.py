@@ -61,7 +61,7 @@ def parameters(book: Any) -> dict[str, Any]:
 
 
 def beside(here: dict[str, str], dataset: str, name: str, digest: str) -> pd.DataFrame:
-    """Verdicts of this run beside those of the stored table, with its evidence; empty without one."""
+    """Verdicts here and in the stored table, with its evidence; empty where there is no table."""
     content = stored(name, digest)
     if content is None:
         return pd.DataFrame()

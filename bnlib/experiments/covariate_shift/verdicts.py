@@ -33,8 +33,9 @@ def per_seed(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
 def quartiles(frame: pd.DataFrame, what: str, by: str = "at") -> tuple[np.ndarray, ...]:
     """Places and, over the seeds that are finite there, the three quartiles, (P,) each."""
     finite = frame[np.isfinite(frame[what])]
-    found = finite.groupby(by)[what].quantile(np.array([0.25, 0.5, 0.75])).unstack()
-    return found.index.to_numpy(), *(found[q].to_numpy() for q in (0.25, 0.5, 0.75))
+    by_place = finite.groupby(by)[what]
+    found = [by_place.quantile(q) for q in (0.25, 0.5, 0.75)]
+    return found[0].index.to_numpy(), *(line.to_numpy() for line in found)
 
 
 def differences(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
