@@ -9,7 +9,15 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from bnlib.publish.sphinx_ext import chapter_map, chapters, ledger, status, theme, typography
+from bnlib.publish.sphinx_ext import (
+    chapter_map,
+    chapters,
+    ledger,
+    status,
+    theme,
+    typography,
+    widgets,
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -31,6 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", ledger.resolve_links)
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
+    app.connect("html-page-context", widgets.load)
     app.connect("html-page-context", theme.drop_thebe_files, priority=900)
     app.connect("build-finished", chapters.ship_executed)
     app.connect("build-finished", chapters.forget_after_warnings)
