@@ -34,6 +34,7 @@ chapters:
   - file: notebooks/apart
   - file: book/claims
   - file: book/status
+  - file: book/map
 """
 CLAIMS = """\
 [[claim]]
@@ -50,6 +51,7 @@ FILES = {
     "book/index.md": "# Index\n\nPasted: {glue:text}`../notebooks/direct.ipynb::number:.3f`.\n",
     "book/claims.md": "# Claims\n\n```{ledger}\n```\n",
     "book/status.md": "# Status\n\n```{status}\n```\n",
+    "book/map.md": "# Map\n\n```{chapter-map}\ndirect: Is $n$ *large*?\n```\n",
     "book/claims.toml": CLAIMS,
     "minilib/__init__.py": "",
     "minilib/low.py": "NUMBER = 2.5\n",
@@ -168,7 +170,7 @@ def test_a_library_edit_runs_who_imports_it_and_pages_follow_and_a_revert_runs_n
     assert "Pasted: 3.250" in book.words("book/index")
     assert "The number is 3.25." in book.words("book/claims")
     assert "6.5" in book.words("notebooks/indirect")
-    assert "5 changed" in edited.text, "want all but the chapter apart to be read again"
+    assert "6 changed" in edited.text, "want all but the chapter apart to be read again"
 
     _edit(book.root / "minilib/low.py", "3.25", "2.5")
     reverted = book.build()
@@ -225,3 +227,25 @@ def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(boo
     assert "_static/mathjax/tex-svg.js?v=" in claims, "it has a formula, the chapter has none"
     assert (html / "_static/mathjax/LICENSE.txt").read_text().startswith("MathJax 3.2.2")
     assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()
+
+
+def test_the_map_has_each_chapter_with_its_question_and_counted_verdicts_and_follows_them(book):
+    book.build()
+    (row,) = re.findall(r"<tr[^>]*><td>(?:(?!</tr>).)*</tr>", book.page("book/map"), re.S)
+    assert 'href="../notebooks/direct.html"' in row
+    assert "<em>large</em>" in row
+    assert re.sub(r"\s+", " ", re.sub("<[^>]*>", "", row)).endswith("large? 1 holds ")
+
+    _edit(book.root / "minilib/low.py", "2.5", "0.25")
+    _edit(book.root / "book/claims.toml", 'expected = "holds"', 'expected = "fails"')
+    assert book.build().status == 0
+    assert "1 fails" in book.words("book/map")
+    assert "1 holds" not in book.words("book/map")
+
+
+def test_a_map_that_does_not_have_exactly_the_chapters_with_claims_is_a_warning(book):
+    _edit(book.root / "book/map.md", "direct:", "indirect:")
+    build = book.build()
+    assert build.status != 0
+    assert "chapter-map: 'direct' is not in the map" in build.text
+    assert "chapter-map: 'indirect' is no chapter with claims" in build.text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pybtex.database import parse_file
+from pybtex.database import parse_file, parse_string
 
 from bnlib.publish.docstrings import list_modules, public_modules
 
@@ -165,6 +165,18 @@ def test_both_licences_are_stated_and_agree_with_the_metadata():
     assert {"cff-version", "message", "title", "authors", "version"} <= set(citation)
     assert citation["license"] == ["MIT", "CC-BY-4.0"]
     assert citation["version"] == project["version"]
+
+
+def test_the_citation_on_the_home_page_is_that_of_the_metadata():
+    (block,) = re.findall(r"```bibtex\n(.*?)```", (ROOT / "book/index.md").read_text(), re.S)
+    (entry,) = parse_string(block, "bibtex").entries.values()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    found = {name: value.strip("{}") for name, value in entry.fields.items()}
+    assert found["title"] == citation["title"]
+    assert found["version"] == citation["version"]
+    assert found["year"] == citation["date-released"][:4]
+    names = [str(person).strip("{}") for person in entry.persons["author"]]
+    assert names == [author["name"] for author in citation["authors"]]
 
 
 def typed_decimals(text):

@@ -100,7 +100,7 @@ def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
     """Pages to read again because an execution is another one, though their files did not change.
 
     That is the chapter itself, and every page that may show a number of it: all that paste any
-    value (a page may have read it from anywhere), the ledger and the status page.
+    value (a page may have read it from anywhere), the ledger, the map and the status page.
     """
     now = {chapter.docname: chapter.stamp for chapter in of(app).values()}
     before, env.book_stamps = getattr(env, "book_stamps", None), (now, versions())
@@ -113,7 +113,7 @@ def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
 
 def _shows_values(env: Any, docname: str) -> bool:
     text = Path(env.doc2path(docname)).read_text(encoding="utf-8")
-    return bool(re.search(r"glue|\{(ledger|status|include)\}|\{\{", text))
+    return bool(re.search(r"glue|\{(chapter-map|ledger|status|include)\}|\{\{", text))
 
 
 def retitled(app: Sphinx, env: Any) -> list[str]:
