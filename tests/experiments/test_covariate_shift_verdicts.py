@@ -277,10 +277,10 @@ def test_a_stored_run_keeps_verdicts_numbers_and_the_parameters_that_were_inject
     assert table["records"] == {"gain": 1.2346}
     assert set(table["versions"]) == {*stored.PACKAGES, "python"}
     monkeypatch.setattr("bnlib.experiments.learning_rate_register.FOLDER", tmp_path)
-    here = {"noise-harmless": "holds"}
     with pytest.raises(ValueError, match="want the file with SHA-256"):
-        stored.beside(here, "digits", "table.json", "0123")
-    assert stored.beside(here, "digits", "nothing.json", "0123").empty
+        stored.load("table.json", "0123")
+    assert stored.load("nothing.json", "0123") is None
+    assert stored.beside({"noise-harmless": "holds"}, "digits", None).empty
 
 
 def test_verdicts_stand_beside_those_of_the_stored_run(tmp_path, monkeypatch):
@@ -288,6 +288,7 @@ def test_verdicts_stand_beside_those_of_the_stored_run(tmp_path, monkeypatch):
     stored.keep(tmp_path / "run.ipynb", tmp_path / "table.json")
     digest = hashlib.sha256((tmp_path / "table.json").read_bytes()).hexdigest()
     monkeypatch.setattr("bnlib.experiments.learning_rate_register.FOLDER", tmp_path)
-    rows = stored.beside({"noise-harmless": "holds"}, "digits", "table.json", digest[:16])
+    table = stored.load("table.json", digest[:16])
+    rows = stored.beside({"noise-harmless": "holds"}, "digits", table)
     assert rows.loc["noise-harmless"].tolist() == ["holds", "partly", "One sentence."]
     assert list(rows) == ["this run (digits)", "stored (mnist1d)", "evidence on mnist1d"]

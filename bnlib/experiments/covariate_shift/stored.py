@@ -60,12 +60,16 @@ def parameters(book: Any) -> dict[str, Any]:
     return found
 
 
-def beside(here: dict[str, str], dataset: str, name: str, digest: str) -> pd.DataFrame:
-    """Verdicts here and in the stored table, with its evidence; empty where there is no table."""
+def load(name: str, digest: str) -> dict[str, Any] | None:
+    """The stored table with this digest, or None where there is none; another one is refused."""
     content = stored(name, digest)
-    if content is None:
+    return None if content is None else json.loads(content)
+
+
+def beside(here: dict[str, str], dataset: str, table: dict[str, Any] | None) -> pd.DataFrame:
+    """Verdicts here and in a stored table, with its evidence; empty where there is no table."""
+    if table is None:
         return pd.DataFrame()
-    table = json.loads(content)
     verdicts, evidence = (
         {claim: table["claims"][claim][what] for claim in here} for what in ("verdict", "evidence")
     )
