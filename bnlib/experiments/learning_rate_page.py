@@ -139,7 +139,7 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for name, arms in sets.items():
         found: Any = stats.kendalltau(-share[arms], rate[arms])
-        tau, p = (found.statistic, found.pvalue) if rate[arms].nunique() > 1 else (0.0, 1.0)
+        tau, p = (found.statistic, found.pvalue) if len(set(rate[arms])) > 1 else (0.0, 1.0)
         rows[name] = {"arms": len(arms), "tau": tau, "p over arms": p}
     return pd.DataFrame(rows).T
 
