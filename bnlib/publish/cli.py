@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from bnlib.publish import notebook as nb
+from bnlib.publish.cli_downloads import downloads_command
 from bnlib.publish.cli_reproduce import reproduce_command
 from bnlib.publish.cli_sweep import sweep_command
 from bnlib.publish.execute import Report, describe, execute, plan
@@ -16,6 +17,7 @@ def main() -> None:
     """Re-execute the book's notebooks."""
 
 
+main.add_command(downloads_command)
 main.add_command(sweep_command)
 main.add_command(reproduce_command)
 

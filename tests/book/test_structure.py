@@ -206,12 +206,14 @@ def test_the_api_page_shows_every_public_module_once():
     assert sorted(re.findall(r"automodule:: bnlib\.([\w.]+)", page)) == modules
 
 
-def test_continuous_integration_runs_lint_the_book_and_the_tests_in_this_order():
+def test_continuous_integration_runs_lint_the_book_its_downloads_and_the_tests_in_this_order():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
-    assert re.findall(r"^make (\w+)", script.read_text(), re.M) == ["lint", "book", "test"]
+    steps = re.findall(r"^make (\w+)", script.read_text(), re.M)
+    assert steps == ["lint", "book", "downloads", "test"]
     after_the_book = script.read_text().partition("\nmake book\n")[2]
     assert after_the_book.startswith(".venv/bin/bnlib reproduce --stored")
+    assert re.search(r"^downloads: book\b", (ROOT / "Makefile").read_text(), re.M)
     workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
     steps = workflow["jobs"]["check"]["steps"]
     assert any(step.get("run") == ".ci/run" for step in steps)

@@ -2,7 +2,8 @@
 
 Before Sphinx looks at a page, outdated notebooks are executed in parallel and myst-nb's cache is
 filled, so that myst-nb executes nothing (`chapters`). Then the directives `ledger`, `chapter-map`
-and `status` read the same executions, and `theme` repairs what the theme leaves to third parties.
+and `status` read the same executions, `downloads` ships them, and `theme` repairs what the theme
+leaves to third parties.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from sphinx.application import Sphinx
 from bnlib.publish.sphinx_ext import (
     chapter_map,
     chapters,
+    downloads,
     ledger,
     status,
     theme,
@@ -28,6 +30,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ledger", ledger.Ledger)
     app.add_directive("chapter-map", chapter_map.ChapterMap)
     app.add_directive("status", status.Status)
+    app.add_directive("downloads", downloads.Downloads)
     # 850 and 950: before and after sphinx-external-toc (900) reads the table of contents.
     app.connect("config-inited", chapters.ignore_stray_files, priority=850)
     app.connect("config-inited", chapters.prepare, priority=950)
@@ -41,6 +44,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)
     app.connect("html-page-context", theme.drop_thebe_files, priority=900)
+    app.connect("html-page-context", downloads.add_slot)
     app.connect("build-finished", chapters.ship_executed)
+    app.connect("build-finished", downloads.ship)
     app.connect("build-finished", chapters.forget_after_warnings)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

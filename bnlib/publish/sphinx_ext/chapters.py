@@ -129,7 +129,7 @@ def ship_executed(app: Sphinx, error: Exception | None) -> None:
         return
     for chapter in of(app).values():
         target = Path(app.outdir) / "_sources" / f"{chapter.docname}.ipynb"
-        text = nbformat.writes(_with_outputs(chapter)) + "\n"
+        text = nbformat.writes(with_outputs(chapter)) + "\n"
         if target.is_file() and target.read_text(encoding="utf-8") != text:
             store.write_atomically(target, text)
 
@@ -167,7 +167,7 @@ def _chapter(docname: str, run: Any) -> Chapter:
     return Chapter(docname, run.notebook, executed, dict(executed.metadata[store.STAMP]))
 
 
-def _with_outputs(chapter: Chapter) -> Any:
+def with_outputs(chapter: Chapter) -> Any:
     """Today's source with the stored outputs. Same key, so the code cells correspond in order."""
     ready, executed = nb.read(chapter.path), copy.deepcopy(chapter.executed)
     for cell, done in zip(nb.code_cells(ready), nb.code_cells(executed), strict=True):
@@ -181,7 +181,7 @@ def _fill(cache: Path, chapters: list[Chapter]) -> Path:
     jupyter-cache compares all metadata of the code cells and the kernelspec, but no library: hence
     a folder a digest. Other folders are removed, since the store refills them at no cost.
     """
-    ready = [(chapter, _with_outputs(chapter)) for chapter in chapters]
+    ready = [(chapter, with_outputs(chapter)) for chapter in chapters]
     for _, book in ready:
         _drop_private(book)
     content = [[c.stamp, b.metadata.get("kernelspec"), nb.code_cells(b)] for c, b in ready]
