@@ -67,11 +67,8 @@ def _after_few_words(printed: bytes, book: Document) -> set[str]:
     from pypdf import PdfReader
 
     reader = PdfReader(io.BytesIO(printed))
-    starts = {
-        _squeezed(item.title): reader.get_destination_page_number(item) or 0
-        for item in _flat(reader.outline)[::-1]  # of equal titles the first counts
-    }
-    last = {page.name: starts[_squeezed(page.title)] - 1 for page in book.pages[1:]}
+    starts = {page.name: reader.named_destinations[f"/{page.name}"] for page in book.pages[1:]}
+    last = {n: (reader.get_destination_page_number(at) or 0) - 1 for n, at in starts.items()}
     return {name for name, at in last.items() if len(reader.pages[at].extract_text()) < _FEW}
 
 

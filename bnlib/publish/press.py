@@ -65,6 +65,7 @@ def press(document: str, html: Path) -> Iterator[Press]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_ARGS)
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
+        page.set_default_timeout(0)  # a long book on a busy machine takes minutes
         page.emulate_media(media="print")
         page.route("**/*", lambda route: _serve(route, document, html, missing))
         page.goto(f"{HOST}/", wait_until="load")

@@ -7,9 +7,13 @@ const press = {
     for (const [number, tex, display] of formulas) {
       const made = await MathJax.tex2chtmlPromise(tex, { display, ...metrics });
       if (made.querySelector("mjx-merror, [data-mjx-error]")) throw new Error(`cannot set ${tex}`);
-      made.setAttribute("role", "img"); // one thing to a screen reader, not a dozen loose signs
-      made.setAttribute("aria-label", tex);
-      document.querySelector(`[data-formula="${number}"]`).replaceChildren(made);
+      const place = document.querySelector(`[data-formula="${number}"]`);
+      // One thing to a screen reader, not a dozen loose signs; but a bookmark is made of signs.
+      if (!place.closest("h1, h2, h3, h4, h5, h6")) {
+        made.setAttribute("role", "img");
+        made.setAttribute("aria-label", tex);
+      }
+      place.replaceChildren(made);
     }
     MathJax.startup.document.clear();
     MathJax.startup.document.updateDocument();
