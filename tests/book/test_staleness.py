@@ -4,6 +4,7 @@ A miniature book with a library of its own is built as a user would, with `jupyt
 notebooks leave a line in a log when they run, so the tests count kernels, not our own reports.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -249,3 +250,27 @@ def test_a_map_that_does_not_have_exactly_the_chapters_with_claims_is_a_warning(
     assert build.status != 0
     assert "chapter-map: 'direct' is not in the map" in build.text
     assert "chapter-map: 'indirect' is no chapter with claims" in build.text
+
+
+def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
+    book.build()
+    html = book.root / "_build" / "html"
+    links = re.findall(r'<a href="../(downloads/[^"]+)" download>', book.page("notebooks/direct"))
+    assert links == [f"downloads/direct{end}" for end in ("-executed.ipynb", ".ipynb", ".json")]
+    executed, stripped, results = ((html / link).read_text() for link in links)
+    assert "The number is 2.5." in executed
+    code = [c for c in json.loads(stripped)["cells"] if c["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] for cell in code)
+    direct = json.loads(results)
+    assert direct["records"]["number"] == {"value": 2.5}
+    assert direct["claims"]["large"] == {
+        "statement": "The number $n$ is large.",
+        "source": "Nobody",
+        "rule": "n > 1",
+        "verdict": "holds",
+        "evidence": "The number is 2.5.",
+    }
+    together = json.loads((html / "downloads/all-results.json").read_text())
+    assert set(together["chapters"]) == {"direct", "indirect", "apart"}
+    assert together["chapters"]["direct"]["records"] == direct["records"]

@@ -48,4 +48,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", chapters.ship_executed)
     app.connect("build-finished", downloads.ship)
     app.connect("build-finished", chapters.forget_after_warnings)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    # env_version: raise it when pages that were built before must be built anew.
+    safe = {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "env_version": 1, **safe}
