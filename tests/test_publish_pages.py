@@ -7,7 +7,7 @@ from bnlib.publish import pages
 CONFIG = """\
 title: A & B
 author: Nobody
-sphinx: {config: {language: en, mathjax3_config: {tex: {macros: {E: "\\\\operatorname{E}"}}}}}
+sphinx: {config: {language: en, book_macros: {E: "\\\\operatorname{E}"}}}
 """
 TOC = """\
 format: jb-book
@@ -22,7 +22,7 @@ INDEX = r"""<html><body><nav>Menu</nav><article>
 <section id="a-b"><h1>A &amp; B<a class="headerlink" href="#a-b">#</a></h1>
 <p>To <a href="../notebooks/one.html">one</a>, its <a href="../notebooks/one.html#x">spot</a>,
 <a href="../genindex.html">the index</a>, <a href="#a-b">itself</a>, <a href="https://e.org/">out</a>.</p>
-<p>Let <span class="math">\(x &lt; \E y\)</span>.</p><img src="../_images/p.svg" alt="A picture">
+<p>Let <span class="math" data-tex="x &lt; \E y"><svg></svg></span>.</p><img src="../_images/p.svg" alt="A picture">
 </section></article></body></html>"""
 ONE = r"""<article><section id="one"><h1>One,
 long</h1><h2 id="x">Spot</h2><span id="x"></span>
@@ -30,7 +30,8 @@ long</h1><h2 id="x">Spot</h2><span id="x"></span>
 <div class="cell_input">SECRET = 1</div></details><div class="cell_output">shown</div></div>
 <details><summary>Solution</summary><p>Folded.</p></details>
 <bn-widget><p><img src="../_images/w.svg" alt="A static picture"></p><button>Go</button></bn-widget>
-<div class="math">\[a = b\]</div><div class="bn-downloads" data-files="one">Links</div>
+<div class="math" data-tex="a = b"><svg></svg></div><svg class="math-glyphs"></svg>
+<div class="bn-downloads" data-files="one">Links</div>
 <pre><span class="k">def</span> <span class="n">f</span></pre>
 <script>let a;</script></section></article>"""
 FILES = {
@@ -102,10 +103,11 @@ def test_what_is_for_a_screen_is_taken_out_and_what_was_folded_is_open(book):
     assert str(article.pre) == "<pre>def f</pre>"
 
 
-def test_formulas_are_found_in_order_without_their_delimiters(book):
+def test_formulas_are_found_in_order_as_tex_and_the_glyphs_of_a_page_are_left_out(book):
     found = [(formula.tex, formula.display) for formula in book.formulas()]
     assert found == [(r"x < \E y", False), ("a = b", True)]
     assert book.macros == {"E": r"\operatorname{E}"}
+    assert not any(page.article.select(".math-glyphs") for page in book.pages)
 
 
 def test_a_page_that_is_not_built_is_named(root):

@@ -17,6 +17,7 @@ from bs4 import BeautifulSoup, Tag
 
 _GONE = (
     ".headerlink, script, style, link, button, template, nav, .bn-downloads, .toctree-wrapper, "
+    ".math-glyphs, "
     ".tag_hide-input > .cell_input, .tag_hide-cell > .cell_input, details:has(.cell_input)"
 )
 _NOT_PRINTED = (
@@ -31,7 +32,6 @@ _NOT_PRINTED = (
 _OLD_ROLES = ("doc-biblioentry", "list")
 _NO_NAME = re.compile(r"[^\w.-]")
 _CUSTOM = re.compile(r"^[a-z]+-")
-_MARK = {"\\(": "\\)", "\\[": "\\]"}
 
 
 class Page(NamedTuple):
@@ -71,9 +71,9 @@ class Document(NamedTuple):
     pages: list[Page]
 
     def formulas(self) -> list[Formula]:
-        """The formulas that are still TeX."""
-        places = [place for page in self.pages for place in page.article.select(".math")]
-        return [formula for formula in map(_formula, places) if formula]
+        """All formulas; what the page shows for one may be typeset, its TeX stands beside it."""
+        places = [place for page in self.pages for place in page.article.select(".math[data-tex]")]
+        return [Formula(place, str(place["data-tex"]), place.name == "div") for place in places]
 
 
 def collect(root: Path, html: Path) -> Document:
@@ -87,7 +87,7 @@ def collect(root: Path, html: Path) -> Document:
         _link(page, ids)
         _shift_headings(page, 0 if page.docname == names[0] else 1)
     sphinx = config.get("sphinx", {}).get("config", {})
-    macros = sphinx.get("mathjax3_config", {}).get("tex", {}).get("macros", {})
+    macros = sphinx.get("book_macros", {})
     language = sphinx.get("language", "en")
     return Document(config["title"], config["author"], language, macros, pages)
 
@@ -202,12 +202,3 @@ def _target(docname: str, path: str) -> str:
 def _shift_headings(page: Page, by: int) -> None:
     for heading in page.article.find_all(re.compile("^h[1-6]$")):
         heading.name = f"h{min(6, int(heading.name[1]) + by)}"
-
-
-def _formula(place: Tag) -> Formula | None:
-    """The formula of an element, without its delimiters; None where it is typeset already."""
-    text = "".join(place.find_all(string=True, recursive=False)).strip()
-    close = _MARK.get(text[:2])
-    if close is None or not text.endswith(close):
-        return None
-    return Formula(place, text[2:-2].strip(), place.name == "div")

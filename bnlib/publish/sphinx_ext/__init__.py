@@ -14,8 +14,13 @@ from bnlib.publish.sphinx_ext import (
     chapter_map,
     chapters,
     downloads,
+    formulas,
     ledger,
+    pictures,
+    searching,
+    social,
     status,
+    styles,
     theme,
     typography,
     widgets,
@@ -34,7 +39,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # 850 and 950: before and after sphinx-external-toc (900) reads the table of contents.
     app.connect("config-inited", chapters.ignore_stray_files, priority=850)
     app.connect("config-inited", chapters.prepare, priority=950)
-    app.connect("config-inited", theme.configure)
     app.connect("builder-inited", theme.copy_files)
     app.connect("builder-inited", chapters.use_cache, priority=600)  # after myst-nb (500)
     app.connect("env-get-outdated", chapters.outdated)
@@ -43,11 +47,29 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)
-    app.connect("html-page-context", theme.drop_thebe_files, priority=900)
     app.connect("html-page-context", downloads.add_slot)
     app.connect("build-finished", chapters.ship_executed)
     app.connect("build-finished", downloads.ship)
     app.connect("build-finished", chapters.forget_after_warnings)
+    formulas.setup(app)
+    _dress(app)
     # env_version: raise it when pages that were built before must be built anew.
     safe = {"parallel_read_safe": True, "parallel_write_safe": True}
     return {"version": "1", "env_version": 1, **safe}
+
+
+def _dress(app: Sphinx) -> None:
+    """Connect what makes a page light, accessible and easy to find."""
+    app.add_node(theme.Folded, html=(theme.visit_folded, theme.depart_folded))
+    app.connect("config-inited", theme.configure)
+    app.connect("config-inited", social.configure)
+    app.connect("doctree-resolved", theme.fold)
+    app.connect("doctree-resolved", pictures.check_alt)
+    app.connect("html-page-context", pictures.reserve_room)
+    app.connect("html-page-context", social.describe)
+    app.connect("html-page-context", theme.trim_files, priority=900)
+    # The order matters: what is written first is read by what follows.
+    for step in (pictures.lighten_all, social.draw_card, social.write_map):
+        app.connect("build-finished", step)
+    app.connect("build-finished", searching.write_texts)
+    app.connect("build-finished", styles.bundle, priority=900)  # the theme writes colors at 500

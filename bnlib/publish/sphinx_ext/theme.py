@@ -1,65 +1,58 @@
-"""Repairs: MathJax from this machine instead of a CDN, and no Thebe.
+"""Repairs of the theme: fewer files, none that blocks a page, none of a third party.
 
-MathJax comes out of the package sphinx-mathjax-offline, of which only the SVG renderer and the TeX
-extensions that it loads on demand are copied. SVG, because glyphs then travel inside the script:
-opened as a file, a page may not load fonts from another folder in Firefox.
+The templates beside this module replace those of the theme that fail an accessibility check.
 """
 
-from importlib.metadata import distribution
+import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from myst_nb.sphinx_ext import add_global_html_resources
 from sphinx.application import Sphinx
+from sphinx.builders.html._assets import _JavaScript
 from sphinx.config import Config
-from sphinx.errors import ExtensionError
+from sphinx.locale import admonitionlabels
 
-MATHJAX = "mathjax"
-_PACKAGE = "sphinx-mathjax-offline"
-_WANTED = ("tex-svg.js", "input/tex/extensions/*.js")
-_NOTICE = """\
-MathJax 3.2.2, https://www.mathjax.org
-Copyright (c) 2009-2022 The MathJax Consortium
+from bnlib.publish.sphinx_ext import styles
 
-Licensed under the Apache License, Version 2.0 (the "License"); you may not use these files except
-in compliance with the License. The text of the License follows.
+TEMPLATES = Path(__file__).with_name("templates")
+# Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
+_DROPPED = ("thebe", "togglebutton", "design-tabs")
+_INLINE = ("toggle", "DOCUMENTATION_OPTIONS", "thebe")
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+_MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
 
-"""
+
+class Folded(nodes.General, nodes.Element):
+    """What a click on its title opens: `details`, which needs no script."""
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Point Sphinx to the copied MathJax."""
-    config["mathjax_path"] = f"{MATHJAX}/tex-svg.js"
+    """Let our templates come first."""
+    config["templates_path"] = [str(TEMPLATES), *config.templates_path]
 
 
 def copy_files(app: Sphinx) -> None:
-    """Copy MathJax into the book, and myst-nb's style sheet, before any page is written.
+    """Copy myst-nb's style sheet into the book before any page is written.
 
     A page carries checksums of the files that are there when it is written. myst-nb copies its own
     at the end, so that pages of a first and of a second build would differ.
     """
-    if app.builder.format != "html":
-        return
-    source = Path(str(distribution(_PACKAGE).locate_file(f"{_PACKAGE}/static/mathjax")))
-    files = [path for pattern in _WANTED for path in source.glob(pattern)]
-    if not files:
-        raise ExtensionError(f"{_PACKAGE}: want MathJax in {source}, found nothing; reinstall it")
-    target = Path(app.outdir) / "_static" / MATHJAX
-    for path in files:
-        _copy(path.read_bytes(), target / path.relative_to(source))
-    add_global_html_resources(app, None)
-    licence = Path(__file__).with_name("apache-2.0.txt").read_text(encoding="utf-8")
-    _copy((_NOTICE + licence).encode(), target / "LICENSE.txt")
+    if app.builder.format == "html":
+        add_global_html_resources(app, None)
 
 
-def drop_thebe_files(
+def trim_files(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Take Thebe's scripts and styles off a page: they declare a name twice and ask a CDN."""
-    for kind in ("script_files", "css_files"):
-        if kind in context:
-            context[kind] = [file for file in context[kind] if not _is_thebe(file)]
+    """Leave the scripts that a page uses, all deferred, and the sheets that the bundle lacks."""
+    scripts = context.get("script_files", [])
+    context["script_files"] = [_deferred(script) for script in scripts if not _unused(script)]
+    sheets = context.get("css_files", [])
+    context["css_files"] = [sheet for sheet in sheets if not _bundled(sheet)]
+    if "body" in context:
+        context["body"] = _plainer(context["body"])
 
 
 def drop_thebe_nodes(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -69,13 +62,73 @@ def drop_thebe_nodes(app: Sphinx, doctree: nodes.document, docname: str) -> None
             node.parent.remove(node)
 
 
-def _is_thebe(file: Any) -> bool:
-    text = f"{getattr(file, 'filename', file)} {getattr(file, 'attributes', '')}"
-    return "thebe" in text.lower()
-
-
-def _copy(content: bytes, target: Path) -> None:
-    if target.is_file() and target.read_bytes() == content:
+def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Turn each admonition of class `dropdown` into an element that opens without a script."""
+    if app.builder.format != "html":
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    boxes = [node for node in doctree.findall(nodes.Element) if isinstance(node, nodes.Admonition)]
+    for node in boxes:
+        if "dropdown" not in node.get("classes", []):
+            continue
+        title, *rest = _titled(node)
+        classes = [name for name in node["classes"] if name != "dropdown"]
+        kind = type(node).__name__.removesuffix("_node")
+        box = Folded("", *rest, ids=node["ids"], classes=[*classes, kind, "admonition"])
+        box["title"] = title
+        node.replace_self(box)
+
+
+def visit_folded(self: Any, node: Folded) -> None:
+    """Open the element, and give its title."""
+    self.body.append(self.starttag(node, "details"))
+    self.body.append('<summary class="admonition-title">')
+    for child in node["title"].children:
+        child.walkabout(self)
+    self.body.append("</summary>\n")
+
+
+def depart_folded(self: Any, node: Folded) -> None:
+    """Close the element."""
+    self.body.append("</details>\n")
+
+
+def _titled(node: nodes.Element) -> list[nodes.Node]:
+    """An admonition's children; those of a named kind have no title of their own.
+
+    The title becomes a control, and a link inside a control is neither.
+    """
+    if not isinstance(node[0], nodes.title):
+        return [nodes.title("", admonitionlabels[node.tagname]), *node.children]
+    for link in list(node[0].findall(nodes.reference)):
+        link.replace_self(link.children)
+    return list(node.children)
+
+
+def _unused(script: Any) -> bool:
+    body = script.attributes.get("body")
+    if body is not None:
+        return any(mark in body for mark in _INLINE)
+    return any(mark in f"{script.filename} {script.attributes}" for mark in _DROPPED)
+
+
+def _deferred(script: Any) -> Any:
+    attributes = dict(script.attributes)
+    if "body" in attributes or {"defer", "async"} & attributes.keys():
+        return script
+    return _JavaScript(script.filename, priority=script.priority, defer="defer", **attributes)
+
+
+def _bundled(sheet: Any) -> bool:
+    name = str(sheet.filename).removeprefix("_static/").partition("?")[0]
+    return any(Path(name).match(part) for part in (*styles.PARTS, "*thebe*", "togglebutton.css"))
+
+
+def _plainer(body: str) -> str:
+    """Without roles that contradict each other, in lists of citations, and idle marks of words.
+
+    The marks are a tenth of the API page, and no rule of the book's sheet needs them.
+    """
+    plain = re.sub(r'(<div[^>]*) role="(?:list|doc-biblioentry)"', r"\1", body)
+    plain = plain.replace("<th></th>", "<td></td>")  # the corner of a data frame heads nothing
+    plain = re.sub(r'<span class="pre">([^<]*)</span>', r"\1", plain)
+    return _SIGNATURE.sub(lambda found: _MARK.sub(r"\1", found[0]), plain)

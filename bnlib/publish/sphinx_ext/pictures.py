@@ -1,0 +1,112 @@
+"""Pictures that take their room at once, weigh no more than they must, and say what they show."""
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+DECORATIVE = "decorative"
+_SHORTEST = 20  # characters: a name is not a description
+_FILE_NAME = re.compile(r"^\S+\.(svg|png|jpe?g|gif|webp)$|_build/", re.IGNORECASE)
+_IMG = re.compile(r"<img\b[^>]*>")
+_PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "in": 96.0, "cm": 96 / 2.54, "mm": 9.6 / 2.54}
+_LENGTH = r'{}="([\d.]+)([a-z]*)"'
+_DIGITS = 2  # hundredths of a point: a fiftieth of a pixel
+
+
+def check_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Warn of each picture that says nothing to who cannot see it.
+
+    A picture of class `decorative` is the exception, and its text must be empty.
+    """
+    if app.builder.format != "html":
+        return
+    for node in doctree.findall(nodes.image):
+        alt = node.get("alt", "").strip()
+        if DECORATIVE in node.get("classes", []):
+            if alt:
+                logger.warning("decorative picture: want no alt text, got %r", alt, location=node)
+        elif len(alt) < _SHORTEST or _FILE_NAME.search(alt):
+            logger.warning(
+                "picture %s: want an alt text that says the finding, got %r; a picture without "
+                "content has the class %r", node["uri"], alt, DECORATIVE, location=node,
+            )  # fmt: skip
+
+
+def reserve_room(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give each picture of the body its size; load all but the first when they come near."""
+    if "body" not in context:
+        return
+    first, found = True, _IMG.search(context["body"])
+
+    def sized(match: re.Match[str]) -> str:
+        nonlocal first
+        lazy, first = not first, False
+        return _sized(match[0], _file(app, match[0]), lazy=lazy)
+
+    context["body"] = _IMG.sub(sized, context["body"]) if found else context["body"]
+
+
+def size(path: Path) -> tuple[int, int] | None:
+    """Width and height in CSS pixels, of an SVG or a PNG."""
+    content = path.read_bytes()
+    if content.startswith(b"\x89PNG"):
+        return struct.unpack(">II", content[16:24])
+    tag = "".join(re.findall(r"<svg\b[^>]*>", content.decode("utf-8"))[:1])
+    found = [re.search(rf"\s{_LENGTH.format(name)}", tag) for name in ("width", "height")]
+    if not all(found):
+        box = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"', tag)
+        return (round(float(box[1])), round(float(box[2]))) if box else None
+    width, height = (round(float(f[1]) * _PIXELS[f[2]]) for f in found if f)
+    return width, height
+
+
+def lighten(svg: str) -> str:
+    """Matplotlib's drawing without its notes, and with fewer digits of each coordinate."""
+    bare = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<!DOCTYPE.*?>", "", svg, flags=re.DOTALL)
+    short = re.sub(r'(?<=[ "(,])-?\d+\.\d{3,}(?=[ ",)\n])', _rounded, bare)
+    return re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", short)).strip() + "\n"
+
+
+def lighten_all(app: Sphinx, error: Exception | None) -> None:
+    """Lighten the drawings that this book's notebooks made."""
+    if error or app.builder.name != "html":
+        return
+    for path in (Path(app.outdir) / "_images").glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        if "<dc:title>Matplotlib" in text:
+            path.write_text(lighten(text), encoding="utf-8")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    value = float(number[0])
+    if abs(value) < 1:  # a scale of a transformation may be small
+        return f"{value:.4g}" if value else "0"
+    return f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".")
+
+
+def _file(app: Sphinx, tag: str) -> Path | None:
+    source = re.search(r'src="([^"]*)"', tag)
+    folder, _, name = source[1].partition("_images/") if source else ("", "", "")
+    names: dict[str, str] = {copy: original for original, copy in app.builder.images.items()}
+    if folder.strip("./") or name not in names:
+        return None
+    return Path(app.srcdir) / names[name]
+
+
+def _sized(tag: str, path: Path | None, *, lazy: bool) -> str:
+    known = size(path) if path and path.is_file() else None
+    added = ' loading="lazy" decoding="async"' if lazy else ""
+    if known:
+        share = re.search(r'width[=:] ?"?(\d+%)', tag)
+        tag = re.sub(r' (?:width|height|style)="[^"]*"', "", tag)
+        added += f' width="{known[0]}" height="{known[1]}"'
+        added += f' style="width: {share[1]}"' if share else ""
+    return re.sub(r"\s*/?>$", f"{added} />", tag)
