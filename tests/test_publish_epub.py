@@ -28,7 +28,8 @@ def document():
     one = page(
         "n/one",
         "Part",
-        r'<h2 id="n-one--spot">One</h2><p><span class="math" data-tex="x&lt;&quot;y&quot;">?</span> '
+        '<h2 id="n-one--spot">One</h2>'
+        '<p><span class="math" data-tex="x&lt;&quot;y&quot;">?</span> '
         '<a href="#index">home</a> <img src="_images/p.svg" alt="A picture"></p>',
     )
     return Document("A & B", "Nobody", "en", {}, [home, one])

@@ -22,7 +22,8 @@ INDEX = r"""<html><body><nav>Menu</nav><article>
 <section id="a-b"><h1>A &amp; B<a class="headerlink" href="#a-b">#</a></h1>
 <p>To <a href="../notebooks/one.html">one</a>, its <a href="../notebooks/one.html#x">spot</a>,
 <a href="../genindex.html">the index</a>, <a href="#a-b">itself</a>, <a href="https://e.org/">out</a>.</p>
-<p>Let <span class="math" data-tex="x &lt; \E y"><svg></svg></span>.</p><img src="../_images/p.svg" alt="A picture">
+<p>Let <span class="math" data-tex="x &lt; \E y"><svg></svg></span>.</p>
+<img src="../_images/p.svg" alt="A picture">
 </section></article></body></html>"""
 ONE = r"""<article><section id="one"><h1>One,
 long</h1><h2 id="x">Spot</h2><span id="x"></span>

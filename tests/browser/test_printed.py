@@ -170,7 +170,8 @@ def test_nothing_is_cut_at_the_edge_of_a_page(ink):
 
 
 SMALL = r"""<h1>Small</h1><table id="wide"><tr>{cells}</tr></table>
-<p>Let <span class="math" data-tex="q_7"></span> be.</p><img src="_images/p.svg" alt="A wide picture">"""
+<p>Let <span class="math" data-tex="q_7"></span> be.</p>
+<img src="_images/p.svg" alt="A wide picture">"""
 
 
 def small(tmp_path):
