@@ -40,6 +40,7 @@ def copy_files(app: Sphinx) -> None:
     at the end, so that pages of a first and of a second build would differ.
     """
     if app.builder.format == "html":
+        (Path(app.outdir) / "_static").mkdir(parents=True, exist_ok=True)
         add_global_html_resources(app, None)
 
 
