@@ -92,9 +92,8 @@ def test_workers_killed_twenty_times_lose_no_finished_run(book, wait_for, worker
     process = toy.start(*words)
     draw, kept = random.Random(0), set()
     for _ in range(20):
-        wait_for(lambda: workers(process))
         time.sleep(draw.random())  # it starts, waits for a run, has one, hands one over
-        draw.choice(workers(process)).kill()
+        wait_for(lambda: (alive := workers(process)) and draw.choice(alive).kill() is None)
         assert kept <= toy.stored(), "a finished run was lost"
         kept = toy.stored()
     (toy.root / "notebooks" / "go").touch()

@@ -11,7 +11,7 @@ _ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.DOTALL)
 _UNREAD = re.compile(
     r"<(svg|math|script|style)\b.*?</\1>|<a class=\"headerlink\".*?</a>", re.DOTALL
 )
-_LONGEST = 20_000  # characters of a page: the API pages alone would weigh more than all others
+_LONGEST = 16_000  # characters of a page: the API pages alone would weigh more than all others
 
 
 def write_texts(app: Sphinx, error: Exception | None) -> None:

@@ -19,6 +19,7 @@ from bnlib.publish.sphinx_ext import styles
 TEMPLATES = Path(__file__).with_name("templates")
 # Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
 _DROPPED = ("thebe", "togglebutton", "design-tabs")
+_CORNER = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 _INLINE = ("toggle", "DOCUMENTATION_OPTIONS", "thebe")
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
@@ -130,6 +131,6 @@ def _plainer(body: str) -> str:
     The marks are a tenth of the API page, and no rule of the book's sheet needs them.
     """
     plain = re.sub(r'(<div[^>]*) role="(?:list|doc-biblioentry)"', r"\1", body)
-    plain = plain.replace("<th></th>", "<td></td>")  # the corner of a data frame heads nothing
+    plain = _CORNER.sub("<td></td>", plain)  # the corner of a table heads nothing
     plain = re.sub(r'<span class="pre">([^<]*)</span>', r"\1", plain)
     return _SIGNATURE.sub(lambda found: _MARK.sub(r"\1", found[0]), plain)
