@@ -29,7 +29,8 @@ ONE = r"""<article><section id="one"><h1>One,
 long</h1><h2 id="x">Spot</h2><span id="x"></span>
 <div class="cell tag_hide-input"><details class="hide"><summary>Show code</summary>
 <div class="cell_input">SECRET = 1</div></details><div class="cell_output">shown</div></div>
-<details><summary>Solution</summary><p>Folded.</p></details>
+<details><summary>Solution</summary><p>Folded.</p>
+<div class="cell"><div class="cell_input">solved = 1</div></div></details>
 <bn-widget><p><img src="../_images/w.svg" alt="A static picture"></p><button>Go</button></bn-widget>
 <div class="math" data-tex="a = b"><svg></svg></div><svg class="math-glyphs"></svg>
 <div class="bn-downloads" data-files="one">Links</div>
@@ -97,6 +98,7 @@ def test_what_is_for_a_screen_is_taken_out_and_what_was_folded_is_open(book):
     text = article.get_text()
     assert "shown" in text
     assert "Folded." in text
+    assert "solved = 1" in text
     for gone in ("SECRET", "Show code", "Links", "Go", "let a"):
         assert gone not in text
     assert not article.find(["details", "summary", "bn-widget", "button", "script"])

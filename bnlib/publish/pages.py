@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup, Tag
 _GONE = (
     ".headerlink, script, style, link, button, template, nav, .bn-downloads, .toctree-wrapper, "
     ".math-glyphs, "
-    ".tag_hide-input > .cell_input, .tag_hide-cell > .cell_input, details:has(.cell_input)"
+    ".tag_hide-input > .cell_input, .tag_hide-cell > .cell_input, details.hide:has(.cell_input)"
 )
 _NOT_PRINTED = (
     "border",
