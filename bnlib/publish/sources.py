@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -69,6 +70,7 @@ def environment(root: Path) -> dict[str, str | None]:
     }
 
 
+@cache
 def installed(name: str) -> str | None:
     """The installed version of a distribution; None where there is none."""
     try:
@@ -83,7 +85,7 @@ def _folder(package: str) -> Path | None:
 
 
 def _closure(package: str, imported: Iterable[str]) -> set[str]:
-    graph = grimp.build_graph(package, cache_dir=None)
+    graph = _graph(package, _stamp(_folder(package)))
     todo = [module for name in imported for module in _modules(name, graph.modules)]
     seen: set[str] = set()
     while todo:
@@ -94,6 +96,17 @@ def _closure(package: str, imported: Iterable[str]) -> set[str]:
         todo += graph.find_modules_directly_imported_by(module)
         todo += [module.rpartition(".")[0]] if "." in module else []
     return seen
+
+
+def _stamp(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a module is edited, comes or goes."""
+    paths = sorted(folder.rglob("*.py")) if folder else []
+    return tuple((str(p), (at := p.stat()).st_mtime_ns, at.st_size) for p in paths)
+
+
+@lru_cache(maxsize=2)
+def _graph(package: str, stamp: tuple[tuple[str, int, int], ...]) -> grimp.ImportGraph:
+    return grimp.build_graph(package, cache_dir=None)
 
 
 def _modules(name: str, known: set[str]) -> set[str]:

@@ -48,7 +48,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)
     app.connect("html-page-context", downloads.add_slot)
-    app.connect("build-finished", chapters.ship_executed)
     app.connect("build-finished", downloads.ship)
     app.connect("build-finished", chapters.forget_after_warnings)
     formulas.setup(app)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import nbformat
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -27,11 +26,15 @@ _COMPLETE = "complete"
 
 
 class Chapter(NamedTuple):
-    """An executed notebook of the table of contents. stamp: key, outputs, seconds, cpu_seconds."""
+    """An executed notebook of the table of contents. stamp: key, outputs, seconds, cpu_seconds.
+
+    executed: as the store has it. ready: today's source with these outputs.
+    """
 
     docname: str
     path: Path
     executed: Any
+    ready: Any
     stamp: dict[str, Any]
 
     @property
@@ -123,17 +126,6 @@ def retitled(app: Sphinx, env: Any) -> list[str]:
     return [] if before == now else sorted(env.found_docs)
 
 
-def ship_executed(app: Sphinx, error: Exception | None) -> None:
-    """Let the download button of a chapter give the executed notebook, not the stripped source."""
-    if error or app.builder.format != "html":
-        return
-    for chapter in of(app).values():
-        target = Path(app.outdir) / "_sources" / f"{chapter.docname}.ipynb"
-        text = nbformat.writes(with_outputs(chapter)) + "\n"
-        if target.is_file() and target.read_text(encoding="utf-8") != text:
-            store.write_atomically(target, text)
-
-
 def forget_after_warnings(app: Sphinx, error: Exception | None) -> None:
     """After a build with warnings let the next one read every page again.
 
@@ -164,15 +156,11 @@ def _chapter(docname: str, run: Any) -> Chapter:
     executed = store.get(run.folder, run.slug, run.key)
     if executed is None:
         raise ExtensionError(f"{run.path} was damaged while this build ran; build again")
-    return Chapter(docname, run.notebook, executed, dict(executed.metadata[store.STAMP]))
-
-
-def with_outputs(chapter: Chapter) -> Any:
-    """Today's source with the stored outputs. Same key, so the code cells correspond in order."""
-    ready, executed = nb.read(chapter.path), copy.deepcopy(chapter.executed)
+    ready = nb.read(run.notebook)
+    # Same key, so the code cells correspond in order.
     for cell, done in zip(nb.code_cells(ready), nb.code_cells(executed), strict=True):
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    return ready
+    return Chapter(docname, run.notebook, executed, ready, dict(executed.metadata[store.STAMP]))
 
 
 def _fill(cache: Path, chapters: list[Chapter]) -> Path:
@@ -181,24 +169,28 @@ def _fill(cache: Path, chapters: list[Chapter]) -> Path:
     jupyter-cache compares all metadata of the code cells and the kernelspec, but no library: hence
     a folder a digest. Other folders are removed, since the store refills them at no cost.
     """
-    ready = [(chapter, with_outputs(chapter)) for chapter in chapters]
-    for _, book in ready:
-        _drop_private(book)
-    content = [[c.stamp, b.metadata.get("kernelspec"), nb.code_cells(b)] for c, b in ready]
+    content = [[c.stamp, c.ready.metadata.get("kernelspec"), _code(c.ready)] for c in chapters]
     folder = cache / _sha(content)
     if not (folder / _COMPLETE).is_file():
         shutil.rmtree(cache, ignore_errors=True)
-        _write(folder, ready)
+        _write(folder, chapters)
         (folder / _COMPLETE).touch()
     return folder
 
 
-def _write(folder: Path, ready: list[tuple[Chapter, Any]]) -> None:
+def _code(book: Any) -> list[Any]:
+    """Code cells without their outputs, of which the stamp has a digest."""
+    return [{**cell, "outputs": []} for cell in nb.code_cells(book)]
+
+
+def _write(folder: Path, chapters: list[Chapter]) -> None:
     from jupyter_cache import get_cache
     from jupyter_cache.base import CacheBundleIn
 
     cache = get_cache(folder)
-    for chapter, book in ready:
+    for chapter in chapters:
+        book = copy.deepcopy(chapter.ready)
+        _drop_private(book)
         data = {"execution_seconds": chapter.stamp["seconds"]}
         bundle = CacheBundleIn(book, str(chapter.path), data=data)
         cache.cache_notebook_bundle(bundle, check_validity=True, overwrite=True)

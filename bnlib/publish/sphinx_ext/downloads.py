@@ -44,12 +44,15 @@ def ship(app: Sphinx, error: Exception | None) -> None:
     path = Path(app.srcdir) / app.config.book_claims
     register = ledger.register(path) if path.is_file() else []
     found = {chapter.slug: _results(chapter, register) for chapter in book}
+    folder = html / downloads.FOLDER
     for chapter in book:
-        ready = chapters.with_outputs(chapter)
-        _write(html, downloads.executed(chapter.slug), nbformat.writes(ready))
-        _write(html, downloads.stripped(chapter.slug), nbformat.writes(nb.read(chapter.path)))
-        _write(html, downloads.results(chapter.slug), _json(app, found[chapter.slug]))
-    _write(html, downloads.ALL_RESULTS, _json(app, {"chapters": found}))
+        executed, source = f"{nbformat.writes(chapter.ready)}\n", chapter.path.read_text("utf-8")
+        _write(folder / downloads.executed(chapter.slug), executed)
+        _write(folder / downloads.stripped(chapter.slug), source)
+        _write(folder / downloads.results(chapter.slug), _json(app, found[chapter.slug]))
+        # The theme's download button: the executed notebook, not the stripped source.
+        _write(html / "_sources" / f"{chapter.docname}.ipynb", executed)
+    _write(folder / downloads.ALL_RESULTS, _json(app, {"chapters": found}))
     downloads.drop_outdated(html)
     downloads.fill(html)
 
@@ -76,10 +79,9 @@ def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _json(app: Sphinx, content: dict[str, Any]) -> str:
     whole = {"book": app.config.project, "versions": chapters.versions(), **content}
-    return json.dumps(whole, indent=1, ensure_ascii=False)
+    return f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n"
 
 
-def _write(html: Path, name: str, text: str) -> None:
-    path, text = html / downloads.FOLDER / name, f"{text}\n"
+def _write(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         store.write_atomically(path, text)
