@@ -28,7 +28,7 @@ def _chapter(*verdicts: tuple[str, str]) -> dict[str, Chapter]:
         for name, verdict in verdicts
     ]
     book: nbformat.NotebookNode = v4.new_notebook(cells=[v4.new_code_cell("", outputs=outputs)])
-    return {"forward": Chapter("notebooks/forward", Path("forward.ipynb"), book, {})}
+    return {"forward": Chapter("notebooks/forward", Path("forward.ipynb"), book, book, {})}
 
 
 @pytest.mark.parametrize(

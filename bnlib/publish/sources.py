@@ -70,9 +70,15 @@ def environment(root: Path) -> dict[str, str | None]:
     }
 
 
-@cache
 def installed(name: str) -> str | None:
     """The installed version of a distribution; None where there is none."""
+    folders = [Path(entry) for entry in sys.path if entry.endswith("-packages")]
+    return _installed(name, tuple(p.stat().st_mtime_ns for p in folders if p.is_dir()))
+
+
+@cache
+def _installed(name: str, stamp: tuple[int, ...]) -> str | None:
+    """stamp: changes when a distribution comes, goes or is replaced."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -82,6 +82,7 @@ def grid_words(words):
     return [after for word, after in pairwise(words) if word == "--grid"]
 
 
+@pytest.mark.slow
 def test_the_sweeps_on_this_machine_run(project):
     here = [words for words in SWEEPS if "--scheduler" not in words]
     outputs = [run(project, words) for words in here]
@@ -93,6 +94,7 @@ def test_the_sweeps_on_this_machine_run(project):
     assert "6 runs done, 0 failed; 6 rows in tables/forward/table.parquet" in outputs[2]
 
 
+@pytest.mark.slow
 def test_a_cluster_started_by_hand_runs_its_sweeps(project):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -5,7 +5,6 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "book/assets"
 HTML = ROOT / "_build/html"
 NAMES = ("identity", "chain", "gradient")
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 RAW_LIMIT = 40_000  # bytes of all scripts together
 PAGE = """<!DOCTYPE html>
 <html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Widgets</title>
@@ -36,26 +34,6 @@ HOLDER = (
 )
 
 pytestmark = pytest.mark.browser
-
-
-def unavailable(reason):
-    """Skip, with the reason; where CI is set there is no excuse."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason}, and CI is set")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium")
-    if path is None:
-        unavailable("no `chromium` on the path: install Debian's package")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -699,16 +677,15 @@ def test_the_static_picture_is_what_the_widget_draws(visit, name):
 # --- in the book ---
 
 
-def held_by_page():
-    """Every built page with the names of its widgets; skips where there is no book."""
-    if not (HTML / "index.html").exists():
-        unavailable("the book is not built: run `make book` first")
+@pytest.fixture
+def held_by_page(site):
+    """The text of every built page, and the names of its widgets."""
     texts = {path: path.read_text(encoding="utf-8") for path in HTML.rglob("*.html")}
     return texts, {path: re.findall(r"<bn-([a-z]+)>", text) for path, text in texts.items()}
 
 
-def test_built_pages_with_a_widget_load_it_and_only_those(visit):
-    texts, held = held_by_page()
+def test_built_pages_with_a_widget_load_it_and_only_those(visit, held_by_page):
+    texts, held = held_by_page
     assert set().union(*held.values()) == set(NAMES)
     for path, names in held.items():
         assert ("widgets/core.js" in texts[path]) is bool(names), path.name
@@ -719,11 +696,10 @@ def test_built_pages_with_a_widget_load_it_and_only_those(visit):
                 CHECKS[name](Widget(page, name).answer(2))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1440])
-def test_built_pages_keep_their_widgets_in_view_in_both_themes(visit, scheme, width):
+@pytest.mark.parametrize(("width", "scheme"), [(320, "dark"), (1440, "light")])
+def test_built_pages_keep_their_widgets_in_view_in_both_themes(visit, held_by_page, width, scheme):
     shape = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    for path, names in held_by_page()[1].items():
+    for path, names in held_by_page[1].items():
         for name in names:
             page = visit(url=path.as_uri(), reduced_motion="reduce", **shape)
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
@@ -738,8 +714,8 @@ def test_built_pages_keep_their_widgets_in_view_in_both_themes(visit, scheme, wi
             assert root.locator("img").count() == 0
 
 
-def test_built_pages_show_the_picture_where_scripts_are_off(visit):
-    for path, names in held_by_page()[1].items():
+def test_built_pages_show_the_picture_where_scripts_are_off(visit, held_by_page):
+    for path, names in held_by_page[1].items():
         for name in names:
             page = visit(url=path.as_uri(), java_script_enabled=False)
             picture = page.locator(f"bn-{name} img")

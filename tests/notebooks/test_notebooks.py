@@ -66,21 +66,34 @@ def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_all
 
 
 @every_notebook
-def test_a_small_run_gives_every_expected_verdict_finite_values_and_the_same_bytes_twice(
-    path, tmp_path
-):
-    """Once by our runner, once by plain papermill from another folder: they share only the text."""
-    run = ex.plan(path, _smoke(path.stem), root=ROOT, folder=tmp_path / "store")
-    (report,) = ex.execute([run], jobs=1)
-    assert report.ok, ex.describe(report)
-    ours = store.get(run.folder, run.slug, run.key)
+def test_a_small_run_gives_every_expected_verdict_and_finite_values(path):
+    run = _small(path)
+    run.path.unlink(missing_ok=True)
+    ours = _executed(run)
     records, claims = read_outputs(ours)
     assert {name: claim["verdict"] for name, claim in claims.items()} == _expected(path.stem)
     assert set(records) == _published_keys(path, default=set(records))
     assert records
     for key, record in records.items():
         assert _finite([record["value"], record["low"], record["high"]]), key
-    assert _outputs(_by_hand(path, tmp_path)) == _outputs(ours)
+
+
+@pytest.mark.slow
+@every_notebook
+def test_a_small_run_by_hand_gives_the_same_bytes(path, tmp_path):
+    """Once by our runner, once by plain papermill from another folder: they share only the text."""
+    assert _outputs(_by_hand(path, tmp_path)) == _outputs(_executed(_small(path)))
+
+
+def _small(path):
+    """The run of a chapter with its small parameters, in a store that outlives a test."""
+    return ex.plan(path, _smoke(path.stem), root=ROOT, folder=ROOT / "_build/smoke")
+
+
+def _executed(run):
+    (report,) = ex.execute([run], jobs=1)
+    assert report.ok, ex.describe(report)
+    return store.get(run.folder, run.slug, run.key)
 
 
 def _by_hand(path, folder):

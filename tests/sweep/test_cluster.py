@@ -19,6 +19,7 @@ def test_a_cluster_of_separate_commands_runs_a_sweep(book, cluster):
     assert len(toy.stored()) == 6
 
 
+@pytest.mark.slow
 def test_a_scheduler_and_workers_that_die_and_come_back_lose_nothing(book, cluster, wait_for):
     toy = book()
     scheduler, worker = cluster.scheduler(), cluster.worker()
@@ -40,6 +41,7 @@ def test_a_scheduler_and_workers_that_die_and_come_back_lose_nothing(book, clust
     assert [row["value"] for row in toy.table("out")] == [n**2 for n in range(6)]
 
 
+@pytest.mark.slow
 def test_a_scheduler_lost_for_good_ends_the_sweep_with_what_to_do(
     book, cluster, wait_for, monkeypatch, capsys
 ):

@@ -6,6 +6,7 @@ import signal
 import time
 
 import psutil
+import pytest
 
 
 def test_whole_executions_are_never_repeated_and_damaged_ones_are(book):
@@ -30,6 +31,7 @@ def test_whole_executions_are_never_repeated_and_damaged_ones_are(book):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_failing_hanging_and_dying_runs_are_told_and_the_others_kept(book):
     toy = book(
         "if n == 1: raise ValueError('no ones')\nif n == 2: time.sleep(99)\nif n == 3: os._exit(7)",
@@ -49,6 +51,7 @@ def test_failing_hanging_and_dying_runs_are_told_and_the_others_kept(book):
     assert len(toy.stored()) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_keeps_what_it_has_and_goes_on(book, wait_for):
     toy = book()
     words = ("--grid", "n=0:8", "--grid", "wait=0.3", "--workers", "2", "--out", "out")
@@ -70,6 +73,7 @@ def test_an_interrupted_sweep_keeps_what_it_has_and_goes_on(book, wait_for):
     assert [row["value"] for row in toy.table("out")] == [n**2 for n in range(8)]
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work_and_agree(book):
     toy = book()
     processes = [
@@ -83,6 +87,7 @@ def test_two_sweeps_at_once_share_the_work_and_agree(book):
     assert toy.table("one") == toy.table("two")
 
 
+@pytest.mark.slow
 def test_workers_killed_twenty_times_lose_no_finished_run(book, wait_for, workers):
     gated = "import pathlib\nwhile n == 5 and not pathlib.Path('go').exists():\n    time.sleep(0.1)"
     undisturbed, toy = book(gated, name="undisturbed"), book(gated, name="killed")
