@@ -1,11 +1,11 @@
 """How long many short runs take: `bnlib sweep` against a shell loop of `papermill`.
 
 Two notebooks. The cells of the first take papermill about one second: import torch, draw, record.
-The second computes for one second of CPU time besides. Both sides execute them with the same
-seeds, on the same two cores, two runs at a time, with one thread for linear algebra. The loop is
-`seq ... | xargs -P 2 papermill`: a plain `for` would keep one core idle. Ours starts from nothing:
-the local cluster, its two workers and the table are in its time. BENCH_RUNS sets another number
-of runs.
+The second computes for one second of CPU time besides. All sides execute them with the same seeds,
+on the same two cores, with one thread for linear algebra: `for` in a shell, which mostly uses one
+of them; `seq ... | xargs -P 2`, the loop of who thought of that; and ours, which starts from
+nothing, so that the local cluster, its two workers and the table are in its time. BENCH_RUNS sets
+another number of runs.
 """
 
 import os
@@ -32,6 +32,7 @@ while time.process_time() < end:
     torch.linalg.qr(torch.ones(64, 64))
 record("draw", torch.randn(1, generator=torch.Generator().manual_seed(seed)).item())
 """
+_NUMBERS = f"seq 0 {RUNS - 1}"
 NOTEBOOKS = {"one second with its imports": 0, "one second besides its imports": 1}
 
 
@@ -40,8 +41,8 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:CORES])
     try:
-        print(f"{RUNS} runs, two at a time on two cores: seconds of wall clock (a run)")
-        print(f"{'':34}{'papermill':>16}{'sweep':>16}{'papermill/sweep':>18}", flush=True)
+        print(f"{RUNS} runs on two cores: seconds of wall clock (a run), and over the sweep's")
+        print(f"{'':34}{'for':>22}{'xargs -P 2':>22}{'sweep':>16}", flush=True)
         for name, seconds in NOTEBOOKS.items():
             with tempfile.TemporaryDirectory() as folder:
                 _row(name, *_measured(Path(folder), seconds))
@@ -49,8 +50,8 @@ def main() -> None:
         os.sched_setaffinity(0, cores)
 
 
-def _measured(folder: Path, seconds: int) -> tuple[float, float]:
-    """Wall clock of the loop and of the sweep."""
+def _measured(folder: Path, seconds: int) -> tuple[float, float, float]:
+    """Wall clock of both loops and of the sweep."""
     cells = [v4.new_code_cell(PARAMETERS), v4.new_code_cell(WORK.format(seconds=seconds))]
     cells[0].metadata["tags"] = ["parameters"]
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -58,16 +59,25 @@ def _measured(folder: Path, seconds: int) -> tuple[float, float]:
     (folder / "notebooks").mkdir()
     nbformat.write(book, folder / "notebooks" / "short.ipynb")
     return (
-        _seconds(folder, _loop(), "loop/*.ipynb"),
+        _seconds(folder, _one_by_one(), "for/*.ipynb"),
+        _seconds(folder, _two_at_a_time(), "xargs/*.ipynb"),
         _seconds(folder, _sweep(), "_build/executed/short/*.ipynb"),
     )
 
 
-def _loop() -> list[str]:
+def _one_by_one() -> list[str]:
+    return ["sh", "-ec", f"mkdir for; for k in $({_NUMBERS}); do {_call('for', '$k')}; done"]
+
+
+def _two_at_a_time() -> list[str]:
+    one = _call("xargs", "{}")
+    return ["sh", "-ec", f"mkdir xargs; {_NUMBERS} | xargs -P {CORES} -I {{}} {one}"]
+
+
+def _call(folder: str, seed: str) -> str:
     papermill = Path(sys.executable).with_name("papermill")
-    one = f"{papermill} --no-progress-bar notebooks/short.ipynb loop/{{}}.ipynb -p seed {{}}"
-    numbers = f"seq 0 {RUNS - 1}"
-    return ["sh", "-c", f"mkdir loop && {numbers} | xargs -P {CORES} -I {{}} {one}"]
+    files = f"notebooks/short.ipynb {folder}/{seed}.ipynb"
+    return f"{papermill} --no-progress-bar {files} -p seed {seed}"
 
 
 def _sweep() -> list[str]:
@@ -87,9 +97,11 @@ def _seconds(folder: Path, command: list[str], results: str) -> float:
     return seconds
 
 
-def _row(name: str, loop: float, sweep: float) -> None:
-    texts = [f"{seconds:.1f} ({seconds / RUNS:.2f})" for seconds in (loop, sweep)]
-    print(f"{name:34}{texts[0]:>16}{texts[1]:>16}{loop / sweep:>17.1f}x", flush=True)
+def _row(name: str, *seconds: float) -> None:
+    texts = [f"{s:.1f} ({s / RUNS:.2f})" for s in seconds]
+    ratios = [f"{s / seconds[-1]:5.1f}x" for s in seconds[:-1]]
+    cells = [f"{t}{r}" for t, r in zip(texts, [*ratios, ""], strict=True)]
+    print(f"{name:34}{cells[0]:>22}{cells[1]:>22}{cells[2]:>16}", flush=True)
 
 
 if __name__ == "__main__":
