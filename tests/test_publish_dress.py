@@ -1,11 +1,13 @@
 """Formulas, pictures and style sheets of a page, without a build."""
 
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from docutils import nodes
+from sphinx.errors import ExtensionError
 
-from bnlib.publish.sphinx_ext import pictures, social, styles
+from bnlib.publish.sphinx_ext import mathjax, pictures, social, styles, theme
 from bnlib.publish.sphinx_ext.mathjax import Typesetter
 
 
@@ -16,10 +18,51 @@ def setter():
 
 def test_a_formula_is_a_drawing_of_known_glyphs_and_its_mathml(setter):
     found = setter.formula(r"\mean{x}+1", display=False)
-    assert found.svg.startswith('<svg aria-hidden="true"')
+    assert 'aria-hidden="true"' in found.svg.partition(">")[0]
     assert "<mi>x</mi>" in found.mathml
     assert "MJX-TEX-I-1D465" in setter.glyphs
     assert found.least == ""
+
+
+def placed(element, above=()):
+    """Every glyph and line of a drawing with all that moves it, from outside in."""
+    moved = (*above, *element.get("transform", "").replace(") ", ")|").split("|"))
+    if len(element) == 0:
+        return [(element.tag, sorted(element.attrib.items() - {("transform", moved[-1])}), moved)]
+    return [place for child in element for place in placed(child, moved)]
+
+
+def test_flattening_takes_groups_and_moves_nothing():
+    inner = '<g transform="translate(1,2)"><g><use href="#a"/></g></g><g><rect x="3"/></g>'
+    nested = f'<g><g transform="scale(2) translate(5)">{inner}</g><svg><use href="#b"/></svg></g>'
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg"><g transform="scale(1,-1)">{nested}</g></svg>'
+    )
+    before, after = (ElementTree.fromstring(drawing) for _ in range(2))
+    mathjax._flatten(after)
+    assert [[step for step in way if step] for *_, way in placed(after)] == [
+        [step for step in way if step] for *_, way in placed(before)
+    ]
+    assert len(list(before.iter())) == 11
+    assert len(list(after.iter())) == 7
+    lonely = ElementTree.fromstring(
+        '<svg xmlns="http://www.w3.org/2000/svg"><g transform="scale(2)"><svg/></g></svg>'
+    )
+    mathjax._flatten(lonely)
+    assert "transform" not in lonely[0][0].attrib, "some browsers do not move an inner drawing"
+
+
+def test_the_script_of_the_theme_is_calmed_once_and_another_one_is_refused(tmp_path):
+    script = tmp_path / "_static/scripts/pydata-sphinx-theme.js"
+    script.parent.mkdir(parents=True)
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(name="html"))
+    script.write_text(f"document.querySelectorAll({theme._MEASURES}'.x'].join()).forEach(f)")
+    for _ in range(2):
+        theme.calm_script(app, None)
+        assert script.read_text().startswith('document.querySelectorAll(["bn-none"]||[')
+    script.write_text("another version")
+    with pytest.raises(ExtensionError, match="another version"):
+        theme.calm_script(app, None)
 
 
 def test_a_numbered_display_knows_its_least_width(setter):

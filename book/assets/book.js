@@ -1,18 +1,34 @@
-/* A formula or table that is wider than its box can be scrolled by mouse and touch. Make it a stop of
-   the tab key too, so that the arrow keys scroll it; and only while there is something to scroll. */
+/* What is wider or higher than its box can be scrolled by mouse and touch. Make it a stop of the tab key
+   too, so that the arrow keys scroll it; and only while there is something to scroll. To look at a box is
+   to lay out its part of the page, so the boxes are looked at one after the other, when nothing else is to
+   be done. */
 "use strict";
 (() => {
-  const BOXES = "article .math, article div.cell_output .text_html, article table.status-runs";
+  const BOXES = "article :is(div.math, .math-wide, pre, .cell_output > .output, .text_html," +
+    " .pst-scrollable-table-container, table.status-runs)";
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 0, { timeRemaining: () => 9 }));
 
   const mark = (box) => {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   };
 
-  addEventListener("load", () => {
-    const observer = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
-    document.querySelectorAll(BOXES).forEach((box) => observer.observe(box));
+  const markAll = (root) => {
+    const boxes = [...root.querySelectorAll(BOXES)];
+    const some = (deadline) => {
+      do mark(boxes.shift()); while (boxes.length && deadline.timeRemaining() > 5);
+      if (boxes.length) idle(some);
+    };
+    if (boxes.length) idle(some);
+  };
+
+  let soon;
+  addEventListener("load", () => markAll(document));
+  addEventListener("resize", () => {
+    clearTimeout(soon);
+    soon = setTimeout(markAll, 300, document);
   });
+  document.addEventListener("toggle", (event) => markAll(event.target), true);
 
   // The theme takes the keyboard's place away from a button that was pressed.
   document.querySelectorAll("button").forEach((button) => { button.blur = () => {}; });

@@ -70,5 +70,6 @@ def _dress(app: Sphinx) -> None:
     # The order matters: what is written first is read by what follows.
     for step in (pictures.lighten_all, social.draw_card, social.write_map):
         app.connect("build-finished", step)
+    app.connect("build-finished", theme.calm_script)
     app.connect("build-finished", searching.write_texts)
     app.connect("build-finished", styles.bundle, priority=900)  # the theme writes colors at 500

@@ -12,6 +12,7 @@ from myst_nb.sphinx_ext import add_global_html_resources
 from sphinx.application import Sphinx
 from sphinx.builders.html._assets import _JavaScript
 from sphinx.config import Config
+from sphinx.errors import ExtensionError
 from sphinx.locale import admonitionlabels
 
 from bnlib.publish.sphinx_ext import styles
@@ -23,6 +24,11 @@ _CORNER = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 _INLINE = ("toggle", "DOCUMENTATION_OPTIONS", "thebe")
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
+
+
+# The boxes that the theme's script measures, and a list that names none.
+_MEASURES = '["pre",".nboutput > .output_area",".cell_output > .output",'
+_CALM = '["bn-none"]||['
 
 
 class Folded(nodes.General, nodes.Element):
@@ -43,6 +49,23 @@ def copy_files(app: Sphinx) -> None:
     if app.builder.format == "html":
         (Path(app.outdir) / "_static").mkdir(parents=True, exist_ok=True)
         add_global_html_resources(app, None)
+
+
+def calm_script(app: Sphinx, error: Exception | None) -> None:
+    """Keep the theme's script from measuring every box of a page at once.
+
+    It does so before the page can be used, for what `book.js` does bit by bit. Raises
+    ExtensionError where the script is not the one that this was written for.
+    """
+    script = Path(app.outdir) / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    if error or app.builder.name != "html" or not script.is_file():
+        return
+    text = script.read_text(encoding="utf-8")
+    if _CALM in text:
+        return
+    if _MEASURES not in text:
+        raise ExtensionError(f"{script.name}: want {_MEASURES!r} in it; is it another version?")
+    script.write_text(text.replace(_MEASURES, _CALM), encoding="utf-8")
 
 
 def trim_files(
