@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("kernels", "book", "training", "interactions", "audit", "sweep")
+NAMES = ("kernels", "book", "training", "interactions", "audit", "sweep", "lighthouse")
 
 
 def main(names: list[str]) -> None:

@@ -1,15 +1,13 @@
 """The built book, served with compression as any host does, and Debian's Chromium to visit it."""
 
-import functools
-import gzip
-import http.server
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
+
+from bnlib.publish.host import compressed, served
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"
@@ -39,30 +37,6 @@ def unavailable(reason):
     pytest.skip(reason)
 
 
-@functools.cache
-def compressed(path):
-    """A file as hosts send it."""
-    return gzip.compress(path.read_bytes(), 6)
-
-
-class _Host(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content = compressed(path)
-        self.send_response(200)
-        self.send_header("Content-Type", self.guess_type(path))
-        self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture(scope="session")
 def site():
     """The address of the served book."""
@@ -73,13 +47,8 @@ def site():
     missing = [name for name in names if not (HTML / f"{name}.html").exists()]
     if missing:
         unavailable(f"the built book lacks {', '.join(missing)}: run `make book` again")
-    handler = functools.partial(_Host, directory=str(HTML))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with served(HTML) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
