@@ -65,6 +65,19 @@ def test_the_script_of_the_theme_is_calmed_once_and_another_one_is_refused(tmp_p
         theme.calm_script(app, None)
 
 
+def test_an_edited_asset_has_every_page_read_again_once(tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/book.css").write_text("p {}")
+    app = SimpleNamespace(srcdir=tmp_path, config=SimpleNamespace(html_static_path=["assets"]))
+    env = SimpleNamespace(found_docs={"b", "a"})
+    assert theme.restyled(app, env) == [], "a first build reads every page anyway"
+    (tmp_path / "assets/book.css").write_text("p { color: red }")
+    assert theme.restyled(app, env) == ["a", "b"]
+    assert theme.restyled(app, env) == []
+    (tmp_path / "assets/new.js").touch()
+    assert theme.restyled(app, env) == ["a", "b"]
+
+
 def test_a_numbered_display_knows_its_least_width(setter):
     assert setter.formula(r"y=x \tag{BN.4}", display=True).least.endswith("ex")
 

@@ -68,7 +68,7 @@ def end(process: Any) -> None:
     """Kill a process and everything below it; nothing happens where it has ended."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
+    except psutil.Error:  # it has ended, or ends while we look
         family = []
     process.kill()
     for child in family:

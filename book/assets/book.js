@@ -16,10 +16,11 @@
   const markAll = (root) => {
     const boxes = [...root.querySelectorAll(BOXES)];
     const some = (deadline) => {
-      do mark(boxes.shift()); while (boxes.length && deadline.timeRemaining() > 5);
+      while (boxes.length && deadline.timeRemaining() > 5) mark(boxes.shift());
       if (boxes.length) idle(some);
+      else document.documentElement.dataset.boxes = "measured";
     };
-    if (boxes.length) idle(some);
+    idle(some);
   };
 
   let soon;
@@ -29,6 +30,13 @@
     soon = setTimeout(markAll, 300, document);
   });
   document.addEventListener("toggle", (event) => markAll(event.target), true);
+
+  // The first sign of a reader has all of the page laid out: a jump to a heading needs true heights.
+  // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`).
+  const readOn = () => { document.documentElement.dataset.reading = ""; };
+  for (const sign of ["scroll", "wheel", "touchstart", "pointerdown", "click", "keydown", "focusin", "hashchange"]) {
+    addEventListener(sign, readOn, { capture: true, once: true, passive: true });
+  }
 
   // The theme takes the keyboard's place away from a button that was pressed.
   document.querySelectorAll("button").forEach((button) => { button.blur = () => {}; });

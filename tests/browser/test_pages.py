@@ -65,6 +65,8 @@ def violations(page, *rules):
     """
     from axe_playwright_python.sync_playwright import Axe
 
+    # What scrolls becomes a stop of the tab key when the page has nothing else to do.
+    page.wait_for_selector("html[data-boxes=measured]", state="attached")
     page.evaluate("() => document.querySelectorAll('.math svg').forEach(e => e.remove())")
     flat = "e => { e.textContent = e.textContent; }"
     if "/notebooks/" in page.url:
@@ -110,6 +112,30 @@ def test_page_is_self_contained_light_still_fits_every_width_and_is_accessible(
     assert window.complaints == []
     # The structure is the same in both; only the colors can differ.
     assert violations(page, *(["color-contrast"] if scheme == "dark" else [])) == []
+
+
+@pytest.mark.parametrize("how", ["mouse", "keyboard", "address", "back"])
+def test_a_jump_lands_at_its_heading(visit, site, how):
+    """Though most of a chapter is not laid out before somebody reads on."""
+    page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
+    section = page.locator("#what-we-saw")
+    held = "e => getComputedStyle(e).contentVisibility"
+    assert section.evaluate(held) == "auto"
+    link = page.locator(".bd-sidebar-secondary a[href='#what-we-saw']")
+    if how == "mouse":
+        link.click()
+    elif how == "keyboard":
+        link.press("Enter")
+    else:
+        page.goto(f"{site}/notebooks/forward.html#what-we-saw")
+        page.reload()
+    page.wait_for_timeout(800)
+    if how == "back":
+        page.goto(f"{site}/book/index.html")
+        page.go_back()
+        page.wait_for_timeout(800)
+    assert section.evaluate(held) == "visible"
+    assert 0 <= section.locator("h2").bounding_box()["y"] < 200
 
 
 def test_light_and_dark_look_different(visit):

@@ -33,7 +33,7 @@ HOLDER = (
     '<bn-{0}>\n<p><img src="{1}/widgets/{0}.svg" alt="A static picture of {0}"></p>\n</bn-{0}>\n'
 )
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", theme.copy_files)
     app.connect("builder-inited", chapters.use_cache, priority=600)  # after myst-nb (500)
     app.connect("env-get-outdated", chapters.outdated)
+    app.connect("env-get-outdated", theme.restyled)
     app.connect("env-updated", chapters.retitled)
     app.connect("doctree-resolved", ledger.resolve_links)
     app.connect("doctree-resolved", theme.drop_thebe_nodes)

@@ -4,6 +4,7 @@ The templates beside this module replace those of the theme that fail an accessi
 """
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,21 @@ _MEASURES = '["pre",".nboutput > .output_area",".cell_output > .output",'
 _CALM = '["bn-none"]||['
 
 
+# Before anything is laid out: has somebody come for a heading, or come back to where they were?
+ARRIVAL = (
+    'if(location.hash||performance.getEntriesByType("navigation")[0]?.type!=="navigate")'
+    'document.documentElement.dataset.reading=""'
+)
+
+
 class Folded(nodes.General, nodes.Element):
     """What a click on its title opens: `details`, which needs no script."""
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Let our templates come first."""
+    """Let our templates come first; have a page laid out at once for who jumps into it."""
     config["templates_path"] = [str(TEMPLATES), *config.templates_path]
+    app.add_js_file(None, body=ARRIVAL, priority=100)
 
 
 def copy_files(app: Sphinx) -> None:
@@ -49,6 +58,18 @@ def copy_files(app: Sphinx) -> None:
     if app.builder.format == "html":
         (Path(app.outdir) / "_static").mkdir(parents=True, exist_ok=True)
         add_global_html_resources(app, None)
+
+
+def restyled(app: Sphinx, env: Any, *_: set[str]) -> list[str]:
+    """All pages, if a file that they share is another one: each carries its checksum.
+
+    Sphinx looks at pages only, and would publish neither the file nor a page.
+    """
+    folders = [Path(app.srcdir) / name for name in app.config.html_static_path]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    now = [(str(path), sha256(path.read_bytes()).hexdigest()) for path in files]
+    before, env.book_assets = getattr(env, "book_assets", now), now
+    return [] if before == now else sorted(env.found_docs)
 
 
 def calm_script(app: Sphinx, error: Exception | None) -> None:
