@@ -1,6 +1,7 @@
 """Fixtures for the tests of publishing: notebooks as small as a test needs."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from nbformat import v4
 
 # Before torch is imported: threads of two test processes would fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Cell = str | tuple[str, str]
 

@@ -34,9 +34,14 @@
   // The first sign of a reader has all of the page laid out: a jump to a heading needs true heights.
   // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`).
   const readOn = () => { document.documentElement.dataset.reading = ""; };
-  for (const sign of ["scroll", "wheel", "touchstart", "pointerdown", "click", "keydown", "focusin", "hashchange"]) {
+  addEventListener("scroll", readOn, { once: true, passive: true });  // of the page, not of a list beside it
+  for (const sign of ["wheel", "touchstart", "pointerdown", "click", "keydown", "focusin"]) {
     addEventListener(sign, readOn, { capture: true, once: true, passive: true });
   }
+  addEventListener("hashchange", () => {  // the browser has scrolled already, by heights that were guessed
+    readOn();
+    document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  }, { once: true });
 
   // The theme takes the keyboard's place away from a button that was pressed.
   document.querySelectorAll("button").forEach((button) => { button.blur = () => {}; });

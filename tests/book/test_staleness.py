@@ -21,6 +21,7 @@ copyright: "2026"
 only_build_toc_files: true
 exclude_patterns: [_build]
 execute: {execute_notebooks: cache, timeout: 100, stderr_output: show}
+repository: {url: ""}
 sphinx:
   recursive_update: true
   extra_extensions: [bnlib.publish.sphinx_ext]
@@ -276,3 +277,33 @@ def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
     together = json.loads((html / "downloads/all-results.json").read_text())
     assert set(together["chapters"]) == {"direct", "indirect", "apart"}
     assert together["chapters"]["direct"]["records"] == direct["records"]
+
+
+def test_an_address_set_in_the_configuration_shows_on_every_page_and_goes_with_it(book):
+    """Canonical link, address of the shared card, map of the pages, buttons of the repository."""
+    site, code = "https://example.org/norms", "https://github.com/somebody/norms"
+    nowhere = 'repository: {url: ""}'
+    published = f'html: {{baseurl: "{site}/"}}\nrepository: {{url: "{code}"}}'
+    book.build()
+    before = book.page("notebooks/direct")
+    assert not (book.root / "_build/html/sitemap.xml").exists()
+    for trace in ("canonical", "og:url", "github.com", "mybinder"):
+        assert trace not in before, trace
+
+    _edit(book.root / "_config.yml", nowhere, published)
+    built = book.build()
+    assert (built.status, built.ran) == (0, set()), built.text
+    page = f"{site}/notebooks/direct.html"
+    head = book.page("notebooks/direct")
+    assert f'<link rel="canonical" href="{page}"' in head
+    assert f'<meta property="og:url" content="{page}" />' in head
+    assert f'content="{site}/_static/card.png"' in head
+    assert f"<loc>{page}</loc>" in (book.root / "_build/html/sitemap.xml").read_text()
+    for link in (f"{code}/issues/new", f"{code}/blob/", "mybinder.org/v2/gh/somebody/norms"):
+        assert link in head, link
+
+    _edit(book.root / "_config.yml", published, nowhere)
+    again = book.build()
+    assert (again.status, again.ran) == (0, set()), again.text
+    assert book.page("notebooks/direct") == before
+    assert not (book.root / "_build/html/sitemap.xml").exists()

@@ -54,7 +54,7 @@ def test_failing_hanging_and_dying_runs_are_told_and_the_others_kept(book):
 @pytest.mark.slow
 def test_an_interrupted_sweep_keeps_what_it_has_and_goes_on(book, wait_for):
     toy = book()
-    words = ("--grid", "n=0:8", "--grid", "wait=1.0", "--workers", "2", "--out", "out")
+    words = ("--grid", "n=0:8", "--grid", "wait=0.3", "--workers", "2", "--out", "out")
     process = toy.start(*words)
     wait_for(lambda: len(toy.stored()) >= 2)
     family = psutil.Process(process.pid).children(recursive=True)
