@@ -82,6 +82,7 @@ def _lines(book):
     return nb.code_cells(book)[0].outputs[0].text.splitlines()
 
 
+@pytest.mark.slow
 def test_a_fork_is_like_a_fresh_python_before_and_after_a_run_that_spoils_everything(
     plan, monkeypatch
 ):

@@ -144,6 +144,7 @@ def test_light_and_dark_look_different(visit):
     assert pictures[0] != pictures[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_page_reads_without_javascript(visit, site, name):
     page = visit(java_script_enabled=False).page

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 
+@pytest.mark.slow
 def test_whole_executions_are_never_repeated_and_damaged_ones_are(book):
     toy = book()
     first = toy.sweep("--grid", "n=2,4", "--workers", "1", "--out", "few")
