@@ -25,7 +25,6 @@ TRACEBACKS = 20  # failures whose traceback is kept
 _LANDED = {"finished", "error", "cancelled"}  # "lost" is computed again by Dask
 _TICK = 0.05  # seconds
 _LOOK_AGAIN = 1.0  # seconds: at runs of another sweep, at the number of workers
-_QUEUE = 8  # runs to submit even without workers: an adaptive cluster starts them for a queue
 
 
 class Watcher(Protocol):
