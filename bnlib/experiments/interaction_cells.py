@@ -14,9 +14,21 @@ import numpy as np
 import pandas as pd
 
 from bnlib import statistics
+from bnlib.experiments import lists
 from bnlib.experiments.interactions import survey
+from bnlib.networks import arms, spec
 
 CELL = ["activation", "L", "state", "matched", "size"]
+COMPARED = ("none", "frozen", "bn")  # arms of every cell
+JUDGED = 4  # weight matrices from which on a cell counts
+CHECKS: dict[str, lists.Check] = {
+    "activations": lists.names(tuple(spec.ACTIVATIONS), among=("relu",)),
+    "others": lists.names(arms.ARMS, not_=COMPARED),
+    "depths": lists.whole(2, some=JUDGED),
+    "line_depths": lists.whole(2, count=2),
+    "r_values": lists.ascending,
+    "c_values": lists.ascending,
+}
 
 
 def medians(frame: pd.DataFrame, what: str, by: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -48,7 +60,7 @@ def reduced(rows: pd.DataFrame) -> str:
     holds: below 0 in every ReLU cell and in some cell of another activation.  partly: below 0
     somewhere, above 0 nowhere.  fails: otherwise.
     """
-    rows = pd.DataFrame(rows[rows.index.get_level_values("L") >= 4])
+    rows = pd.DataFrame(rows[rows.index.get_level_values("L") >= JUDGED])
     relu = _relu(rows)
     below, above = rows.sign < 0, rows.sign > 0
     if below[relu].all() and below[~relu].any():
@@ -95,7 +107,7 @@ def over_cells(rows: pd.DataFrame) -> str:
 
     holds: all of them hold.  fails: at least half fail.  partly: otherwise.
     """
-    rows = pd.DataFrame(rows[rows.index.get_level_values("L") >= 4])
+    rows = pd.DataFrame(rows[rows.index.get_level_values("L") >= JUDGED])
     verdicts = rows.verdict[_relu(rows)]
     if (verdicts == "holds").all():
         return "holds"

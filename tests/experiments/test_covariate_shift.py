@@ -436,3 +436,36 @@ def test_the_strict_lower_triangle_is_that_of_the_layers_below():
     lower = proxies._strict_lower(np.ones((proxies.LAYERS * proxies.UNITS,) * 2))
     blocks = lower[:: proxies.UNITS, :: proxies.UNITS]
     assert pd.DataFrame(blocks).equals(pd.DataFrame(np.tril(np.ones((proxies.LAYERS,) * 2), -1)))
+
+
+# --- tables of the page ---
+
+
+def test_layers_of_a_walk_are_medians_of_its_rho_and_an_absent_arm_has_no_row():
+    rho = [[0.0, 1.0, 5.0], [0.0, 3.0, 7.0], [0.0, 2.0, math.nan], [9.0, 9.0, 9.0]]
+    rules = ["same rate"] * 3 + ["equal promise"]
+    frame = pd.DataFrame({"arm": "bn", "rule": rules, "L": 3, "rho": list(map(np.array, rho))})
+    found = along.by_layer(frame, "same rate", ["none", "bn"])
+    assert found.index.to_list() == [(3, "bn")]
+    assert found.columns.to_list() == [1, 2, 3]
+    np.testing.assert_array_equal(found, [[0, 2, 6]])
+
+
+def test_the_summary_of_noise_joins_ends_and_both_shifts_by_depth_and_arm():
+    ends = {"rate": 0.1, "loss": [1.0, 3.0], "accuracy": 0.5, "edge": False}
+    frame = pd.DataFrame({"L": 6, "arm": "bn", "seed": [0, 1], **ends})
+    shifts = noise.Shift(np.array([[1.0, 3.0]]), np.array([[0.5, np.nan]]), np.zeros((1, 2)))
+    found = noise.summary({6: (frame, {"bn": shifts})})
+    assert found.index.to_list() == [(6, "bn")]
+    row = found.iloc[0]
+    assert (row.loss, row["distribution shift"], row["gradient shift"]) == (2.0, 2.0, 0.5)
+    assert found.edge.dtype == bool
+
+
+def test_the_summary_of_factors_has_an_arm_a_column_and_the_inverse_of_bn_alone():
+    where = {"width": 8, "batch": 16, "state": "start"}
+    rows = [("none", 1.0, 9.0), ("bn", 2.0, 3.0), ("bn", 4.0, 5.0)]
+    frame = pd.DataFrame([{**where, "arm": a, "factor": f, "inverse": i} for a, f, i in rows])
+    found = explosion.summary({"digits": frame}, ["none", "bn"])
+    assert found.index.to_list() == [("digits", 8, 16, "start")]
+    assert found.iloc[0].to_list() == [1.0, 3.0, 4.0]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnlib.experiments.covariate_shift import settings, stored, verdicts
+from bnlib.experiments.covariate_shift import settings, smoothness, stored, verdicts
 from bnlib.experiments.covariate_shift.along import RULES
 from bnlib.statistics import Interval
 
@@ -155,6 +155,24 @@ def test_log_ratios_are_those_of_bn_over_none():
     rows = verdicts.log_ratios(frame, ["range"], ["unit"])
     assert np.exp(rows.estimate["range", "raw"]) == pytest.approx(0.5, abs=0.01)
     assert rows.sign["range", "raw"] == -1
+
+
+def test_units_are_compared_each_by_itself_and_twice_where_the_loss_can_be_matched():
+    rows = [
+        {"arm": arm, "unit": unit, "seed": seed, "at": at, "loss": loss * base, **measures}
+        for unit, factor in (("raw", 0.5), ("matched", 1.0), ("layer-normalized", 2.0))
+        for arm, own, base in (("none", 1.0, 4.0), ("bn", factor, 1.0))
+        for seed in (0, 1)
+        for at, loss in ((0, 2.0), (10, 1.0))
+        for measures in [dict.fromkeys(smoothness.MEASURES, own * loss)]
+    ]
+    found = verdicts.by_unit(pd.DataFrame(rows), level=2.0)
+    assert list(found) == [*smoothness.UNITS, "raw, equal loss", "matched, equal loss"]
+    assert verdicts.ratio(found["raw"].loc["range"]) == "0.50 (0.50 to 0.50)"
+    assert verdicts.ratio(found["layer-normalized"].loc["change"]) == "2.00 (2.00 to 2.00)"
+    # At a loss of 2 BN is at its start, where its measures are twice those of its end; the other
+    # arm comes nearest at its end.
+    assert verdicts.ratio(found["raw, equal loss"].loc["range"]) == "1.00 (1.00 to 1.00)"
 
 
 @pytest.mark.parametrize(

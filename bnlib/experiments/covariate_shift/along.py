@@ -145,3 +145,14 @@ def survey(
             cell = {"activation": activation, "L": depth, "arm": name}
             frames.append(found.assign(**cell))
     return pd.concat(frames, ignore_index=True)
+
+
+def by_layer(survey: pd.DataFrame, rule: str, names: Sequence[str]) -> pd.DataFrame:
+    """Median of rho over the walks of one rule: a row a depth and arm, a column a layer from 1."""
+    own, found = pd.DataFrame(survey[survey.rule == rule]), {}
+    for depth, name in product(own["L"].unique(), names):
+        rows = own.rho[(own["L"] == depth) & (own.arm == name)].to_list()
+        if rows:
+            found[depth, name] = pd.Series(np.nanmedian(np.stack(rows), axis=0))
+    layers = pd.DataFrame(found).T.rename(columns=lambda i: i + 1)
+    return layers.rename_axis(["L", "arm"]).rename_axis("layer", axis=1)

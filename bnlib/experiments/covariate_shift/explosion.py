@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,15 @@ def survey(
                     profiles[name, width, batch] = (norms[:, :-1] / norms[:, -2:-1]).numpy()
                     params = _stepped(here.loss, params, promise)
     return pd.concat(frames, ignore_index=True), profiles
+
+
+def summary(found: Mapping[str, pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """Medians over seeds of `survey` by kind of rows: the factor of each arm, <1/sigma^2> of BN."""
+    every = pd.concat(found, names=["rows"])
+    keys = ["rows", "width", "batch", "state"]
+    table = every.pivot_table(index=keys, columns="arm", values="factor", aggfunc="median")
+    inverse = every[every.arm == "bn"].groupby(keys).inverse.median()
+    return table[list(names)].assign(**{"⟨1/σ²⟩ of bn": inverse})
 
 
 def inverse_variance(arm: arms.Arm, params: interactions.Params, x: Tensor) -> Tensor:

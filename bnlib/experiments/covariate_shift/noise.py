@@ -10,7 +10,7 @@ G and G' of one step too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -177,3 +177,17 @@ def compare(
         frames.append(pd.DataFrame({**where, **rest}))
         found[name] = shifts(case, rates[best], steps, every)
     return pd.concat(frames, ignore_index=True), found
+
+
+def summary(runs: Mapping[int, tuple[pd.DataFrame, dict[str, Shift]]]) -> pd.DataFrame:
+    """Medians over seeds of what `compare` found, depth -> result: a row a depth and arm."""
+    every = pd.concat(frame for frame, _ in runs.values())
+    own = every.groupby(["L", "arm"], sort=False)[["rate", "loss", "accuracy", "edge"]].median()
+    moved = {
+        (depth, name): (np.nanmedian(shift.distribution), np.nanmedian(shift.relative))
+        for depth, (_, shifts) in runs.items()
+        for name, shift in shifts.items()
+    }
+    columns = ["distribution shift", "gradient shift"]
+    shifts = pd.DataFrame(moved, index=columns).T.rename_axis(["L", "arm"])
+    return own.astype({"edge": bool}).join(shifts)

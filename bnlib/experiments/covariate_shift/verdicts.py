@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import statistics
+from bnlib.experiments.covariate_shift import smoothness
 from bnlib.experiments.interaction_cells import intervals
 
 CELL = ["activation", "L", "rule"]
@@ -131,6 +132,29 @@ def log_ratios(frame: pd.DataFrame, what: Sequence[str], by: Sequence[str]) -> p
     """log bn - log none of positive measures, one row a measure and group."""
     logs = frame.assign(**{name: np.log(frame[name]) for name in what})
     return pd.concat({name: differences(logs, name, by) for name in what}, names=["measure"])
+
+
+def by_unit(walked: pd.DataFrame, level: float) -> dict[str, pd.DataFrame]:
+    """`log_ratios` of the smoothness measures in each unit, and at equal loss where units allow it.
+
+    walked: from `smoothness.survey`.  level: the loss at which the arms are compared a second time.
+    """
+    found = {}
+    for suffix, frame, units in (
+        ("", walked, smoothness.UNITS),
+        (", equal loss", smoothness.equal_loss(walked, level), ("raw", "matched")),
+    ):
+        for unit in units:
+            own = pd.DataFrame(frame[frame.unit == unit])
+            rows = log_ratios(own, smoothness.MEASURES, ["unit"])
+            found[unit + suffix] = rows.droplevel("unit")
+    return found
+
+
+def ratio(row: pd.Series) -> str:
+    """The ratio bn / none of a row of `log_ratios`, in words, with its interval."""
+    estimate, low, high = np.exp([row.estimate, row.low, row.high])
+    return f"{estimate:.2f} ({low:.2f} to {high:.2f})"
 
 
 def smoother(rows: pd.DataFrame) -> str:
