@@ -148,6 +148,15 @@ def test_lines_are_the_other_swept_parameters_and_points_their_seeds(made, tmp_p
     assert b"y over n (mean, 95 % t interval over runs)" in first
 
 
+@pytest.mark.parametrize(("unit", "label"), [("points", b"square [points]"), ("", b"square")])
+def test_the_axis_of_a_drawing_has_the_unit_of_what_was_recorded(made, tmp_path, unit, label):
+    plan = made(["n=3,4"], lambda p: [_record("square", p["n"] ** 2, unit), _record("y", 1, "m")])
+    written = table.write(plan, {}, tmp_path)
+    drawn = chart.draw(plan, written.parquet, "n", "square").read_bytes()
+    # Matplotlib writes every text into a comment above its outlines.
+    assert b"<!-- " + label + b" -->" in drawn
+
+
 def test_what_cannot_be_drawn_is_refused(made, tmp_path):
     plan = made(["n=0:9", "seed=0:2"], lambda p: [_record("square", 1), _record("w", "x")])
     written = table.write(plan, {}, tmp_path)

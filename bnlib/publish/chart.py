@@ -46,7 +46,7 @@ def draw(plan: Plan, parquet: Path, x: str, y: str) -> Path:
         for marker, (label, line) in zip(itertools.cycle(_MARKERS), lines.items()):
             _line(ax, [point(at, found) for at, found in line.items()], label, marker)
         what = "mean, 95 % t interval over runs" if repeated else "interval as recorded"
-        ax.set(xlabel=x, ylabel=y, title=f"{plan.slug}: {y} over {x} ({what})")
+        ax.set(xlabel=x, ylabel=_with_unit(parquet, y), title=f"{plan.slug}: {y} over {x} ({what})")
         if len(lines) > 1:
             ax.legend()
         target = parquet.with_name(f"{y}-over-{x}.svg")
@@ -88,6 +88,15 @@ def point(x: Any, found: list[Point]) -> Point:
     half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     mean = float(values.mean())
     return Point(x, mean, mean - half, mean + half)
+
+
+def _with_unit(parquet: Path, y: str) -> str:
+    from pyarrow.parquet import read_table
+
+    rows = [("kind", "==", "record"), ("name", "==", y)]
+    found = read_table(parquet, columns=["unit"], filters=rows)["unit"].unique().to_pylist()
+    units = " or ".join(sorted(unit for unit in found if unit))
+    return f"{y} [{units}]" if units else y
 
 
 def _line(ax: Any, points: list[Point], label: str, marker: str) -> None:
