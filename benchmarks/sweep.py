@@ -4,8 +4,9 @@ Two notebooks. The cells of the first take papermill about one second: import to
 The second computes for one second of CPU time besides. All sides execute them with the same seeds,
 on the same two cores, with one thread for linear algebra: `for` in a shell, which mostly uses one
 of them; `seq ... | xargs -P 2`, the loop of who thought of that; and ours, which starts from
-nothing, so that the local cluster, its two workers and the table are in its time. BENCH_RUNS sets
-another number of runs.
+nothing, so that the local cluster, its two workers and the table are in its time. A loop goes on
+where a run of papermill fails, which happens to one in some hundreds when two kernels start at the
+same time; its number is printed, and what it said. BENCH_RUNS sets another number of runs.
 """
 
 import os
@@ -19,6 +20,7 @@ import nbformat
 from nbformat import v4
 
 from bnlib.publish.processes import ENVIRONMENT
+from bnlib.results import RECORD_MIME
 
 RUNS = int(os.environ.get("BENCH_RUNS", "100"))
 CORES = 2
@@ -66,12 +68,12 @@ def _measured(folder: Path, seconds: int) -> tuple[float, float, float]:
 
 
 def _one_by_one() -> list[str]:
-    return ["sh", "-ec", f"mkdir for; for k in $({_NUMBERS}); do {_call('for', '$k')}; done"]
+    return ["sh", "-c", f"mkdir for; for k in $({_NUMBERS}); do {_call('for', '$k')}; done"]
 
 
 def _two_at_a_time() -> list[str]:
     one = _call("xargs", "{}")
-    return ["sh", "-ec", f"mkdir xargs; {_NUMBERS} | xargs -P {CORES} -I {{}} {one}"]
+    return ["sh", "-c", f"mkdir xargs; {_NUMBERS} | xargs -P {CORES} -I {{}} {one}"]
 
 
 def _call(folder: str, seed: str) -> str:
@@ -86,14 +88,19 @@ def _sweep() -> list[str]:
 
 
 def _seconds(folder: Path, command: list[str], results: str) -> float:
-    """Wall clock of a command that leaves `RUNS` results."""
+    """Wall clock of a command that leaves `RUNS` results; of a loop some may be missing."""
     start = time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, env=os.environ | ENVIRONMENT, capture_output=True, text=True
     )
-    seconds, got = time.perf_counter() - start, len(list(folder.glob(results)))
-    if done.returncode or got != RUNS:
-        raise RuntimeError(f"want {RUNS} results, got {got}:\n{done.stderr[-3000:]}")
+    seconds = time.perf_counter() - start
+    found = [path.read_text(encoding="utf-8") for path in folder.glob(results)]
+    whole = sum(RECORD_MIME in text for text in found)
+    if whole < RUNS:
+        lines = [line for line in done.stderr.splitlines() if "Error" in line]
+        print(f"{results}: {RUNS - whole} of {RUNS} runs failed: {lines[-9:]}", file=sys.stderr)
+    if whole < 0.9 * RUNS or (whole < RUNS and command[0] != "sh"):
+        raise RuntimeError(f"want {RUNS} results, got {whole}:\n{done.stderr[-3000:]}")
     return seconds
 
 
