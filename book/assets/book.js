@@ -6,6 +6,7 @@
 (() => {
   const BOXES = "article :is(div.math, .math-wide, pre, .cell_output > .output, .text_html," +
     " .pst-scrollable-table-container, table.status-runs)";
+  const WHILE = 3000;  // ms
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 0, { timeRemaining: () => 9 }));
 
   const mark = (box) => {
@@ -13,27 +14,35 @@
     else box.removeAttribute("tabindex");
   };
 
-  const markAll = (root) => {
+  const markAll = (root, done = () => {}) => {
     const boxes = [...root.querySelectorAll(BOXES)];
     const some = (deadline) => {
       while (boxes.length && deadline.timeRemaining() > 5) mark(boxes.shift());
       if (boxes.length) idle(some);
-      else document.documentElement.dataset.boxes = "measured";
+      else {
+        document.documentElement.dataset.boxes = "measured";
+        done();
+      }
     };
     idle(some);
   };
 
-  let soon;
-  addEventListener("load", () => markAll(document));
-  addEventListener("resize", () => {
-    clearTimeout(soon);
-    soon = setTimeout(markAll, 300, document);
-  });
+  // A window that changes, and a side bar that is hidden or shown, make the boxes wider or narrower.
+  let width, soon;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (width !== undefined && width !== contentRect.width) {
+      clearTimeout(soon);
+      soon = setTimeout(markAll, 300, document);
+    }
+    width = contentRect.width;
+  }).observe(document.querySelector("article") ?? document.body);
   document.addEventListener("toggle", (event) => markAll(event.target), true);
 
   // The first sign of a reader has all of the page laid out: a jump to a heading needs true heights.
-  // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`).
+  // Whoever comes to a heading or a quoted text, or comes back, has it from the start (`theme.ARRIVAL`).
+  // Without any sign it happens a while after the boxes were measured: a script may jump, too.
   const readOn = () => { document.documentElement.dataset.reading = ""; };
+  addEventListener("load", () => markAll(document, () => setTimeout(idle, WHILE, readOn)));
   addEventListener("scroll", readOn, { once: true, passive: true });  // of the page, not of a list beside it
   for (const sign of ["wheel", "touchstart", "pointerdown", "click", "keydown", "focusin"]) {
     addEventListener(sign, readOn, { capture: true, once: true, passive: true });

@@ -114,7 +114,7 @@ def test_page_is_self_contained_light_still_fits_every_width_and_is_accessible(
     assert violations(page, *(["color-contrast"] if scheme == "dark" else [])) == []
 
 
-@pytest.mark.parametrize("how", ["mouse", "keyboard", "address", "back"])
+@pytest.mark.parametrize("how", ["mouse", "keyboard", "address", "quotation", "back"])
 def test_a_jump_lands_at_its_heading(visit, site, how):
     """Though most of a chapter is not laid out before somebody reads on."""
     page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
@@ -126,6 +126,9 @@ def test_a_jump_lands_at_its_heading(visit, site, how):
         link.click()
     elif how == "keyboard":
         link.press("Enter")
+    elif how == "quotation":
+        page.goto("about:blank")
+        page.goto(f"{site}/notebooks/forward.html#:~:text=What%20we%20saw")
     else:
         page.goto(f"{site}/notebooks/forward.html#what-we-saw")
         page.reload()
@@ -136,6 +139,27 @@ def test_a_jump_lands_at_its_heading(visit, site, how):
         page.wait_for_timeout(800)
     assert section.evaluate(held) == "visible"
     assert 0 <= section.locator("h2").bounding_box()["y"] < 200
+
+
+def test_a_page_is_laid_out_after_a_while_though_nobody_reads_on(visit):
+    """So that a script or a reading aid that scrolls lands where it wants to, too."""
+    page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
+    page.wait_for_selector("html[data-reading]", state="attached")
+    page.locator("#what-we-saw").evaluate("e => e.scrollIntoView()")
+    page.wait_for_timeout(300)
+    assert -200 <= page.locator("#what-we-saw h2").bounding_box()["y"] < 200
+
+
+def test_boxes_are_measured_anew_when_a_side_bar_goes(visit):
+    page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
+    page.evaluate("delete document.documentElement.dataset.boxes")
+    page.locator("article h1").click()
+    page.wait_for_timeout(600)
+    assert (
+        page.evaluate("document.documentElement.dataset.boxes") is None
+    )  # a click alone is no reason
+    page.locator(".primary-toggle:visible").click()
+    page.wait_for_selector("html[data-boxes=measured]", state="attached")
 
 
 def test_light_and_dark_look_different(visit):
