@@ -1,13 +1,19 @@
 """Formulas, pictures and style sheets of a page, without a build."""
 
+import base64
+import io
+import re
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from docutils import nodes
+from matplotlib.figure import Figure
+from PIL import Image
 from sphinx.errors import ExtensionError
 
-from bnlib.publish.sphinx_ext import mathjax, pictures, social, styles, theme
+from bnlib.publish.sphinx_ext import drawings, mathjax, pictures, social, styles, theme
 from bnlib.publish.sphinx_ext.mathjax import Typesetter
 
 
@@ -92,14 +98,70 @@ def test_only_rules_that_can_match_stay():
     assert styles.shrink(css, {"used", "x"}) == '.used{a:b}.x:not(.gone){e:f}.used{i:"}"}'
 
 
-def test_a_drawing_loses_digits_but_not_its_size(tmp_path):
-    svg = '<svg width="72pt" height="36pt">\n <!-- x --> <path d="M 1.23456 -7.891"/></svg>'
+def test_a_picture_has_its_size_in_pixels(tmp_path):
     path = tmp_path / "a.svg"
-    path.write_text(svg)
+    path.write_text('<svg width="72pt" height="36pt"></svg>')
     assert pictures.size(path) == (96, 48)
-    assert pictures.lighten(svg) == (
-        '<svg width="72pt" height="36pt"><path d="M 1.23 -7.89"/></svg>\n'
-    )
+
+
+@pytest.fixture
+def drawing():
+    """A drawing with a line and a picture of many colors, some of them clear, and its pixels."""
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 9, 4), dtype=np.uint8)
+    pixels[::2, :, 3] = 255
+    ax = Figure(figsize=(3, 2)).add_subplot()
+    ax.imshow(pixels)
+    ax.plot([0, 4.23456789, 8], [0, 7, 1], color="#123456", lw=3.25, label="line")
+    ax.legend()
+    buffer = io.StringIO()
+    ax.figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+def rasters(svg):
+    found = re.findall(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", svg)
+    return [Image.open(io.BytesIO(base64.b64decode(one))) for one in found]
+
+
+def test_a_lightened_drawing_has_its_size_its_lines_and_its_very_pixels(drawing, tmp_path):
+    light = drawings.lighten(drawing)
+    assert len(light) < 0.7 * len(drawing)
+    (tmp_path / "old.svg").write_text(drawing)
+    (tmp_path / "new.svg").write_text(light)
+    assert pictures.size(tmp_path / "new.svg") == pictures.size(tmp_path / "old.svg")
+    # A rule for all elements would win over what scour writes at an element.
+    assert "*{" not in light
+    assert 'stroke-linejoin="round"' in light.split(">")[0]
+    assert "#123456" in light
+    assert 'stroke-width="3.25"' in light
+    (before,), (after,) = rasters(drawing), rasters(light)
+    assert (before.mode, after.mode) == ("RGBA", "P")
+    np.testing.assert_array_equal(np.asarray(before), np.asarray(after.convert("RGBA")))
+
+
+def test_a_picture_of_more_colors_than_a_table_holds_stays(drawing):
+    many = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 4), dtype=np.uint8))
+    buffer = io.BytesIO()
+    many.save(buffer, "png")
+    text = base64.b64encode(buffer.getvalue()).decode()
+    whole = drawing.replace("</svg>", f'<image href="data:image/png;base64,{text}"/></svg>')
+    assert [one.mode for one in rasters(drawings.lighten(whole))] == ["P", "RGBA"]
+
+
+def test_only_drawings_of_notebooks_are_lightened_and_each_once(drawing, tmp_path):
+    ours, theirs = tmp_path / "_build/jupyter_execute/a.svg", tmp_path / "book/b.svg"
+    for path in (ours, theirs):
+        path.parent.mkdir(parents=True)
+        path.write_text(drawing)
+    names = [str(path.relative_to(tmp_path)) for path in (ours, theirs)]
+    app = SimpleNamespace(srcdir=tmp_path, builder=SimpleNamespace(name="html"))
+    drawings.lighten_all(app, SimpleNamespace(images=dict.fromkeys(names)))
+    assert theirs.read_text() == drawing
+    light, written = ours.read_text(), ours.stat().st_mtime_ns
+    assert len(light) < len(drawing)
+    drawings.lighten_all(app, SimpleNamespace(images=dict.fromkeys(names)))
+    assert ours.stat().st_mtime_ns == written
+    assert list(ours.parent.iterdir()) == [ours]
 
 
 def app_for(outdir, address="", found=("book/index",)):

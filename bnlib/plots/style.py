@@ -12,18 +12,18 @@ from matplotlib import pyplot as plt
 SHEET = Path(__file__).with_name("bnlib.mplstyle")
 
 COLORS = {
-    "measured": "#0B4F8A",  # dots: what an experiment gave
-    "theory": "#D9700A",  # lines: what a formula says
-    "exact": "#1A1A1A",  # high-precision truth, fitted normal, forward pass
-    "batch": "#4A98C9",  # batch statistics, training mode
-    "running": "#7A1F5C",  # running statistics, evaluation mode
-    "input": "#1B7837",  # x
-    "normalized": "#0B4F8A",  # x_hat
-    "output": "#D9700A",  # y
-    "gradient": "#B3202C",  # adjoints, backward pass
-    "neutral": "#767676",  # guides, references, bands
+    "measured": "#043E6E",  # dots: what an experiment gave
+    "theory": "#E17715",  # lines: what a formula says
+    "exact": "#191919",  # high-precision truth, fitted normal, forward pass
+    "batch": "#3688B8",  # batch statistics, training mode
+    "running": "#58003F",  # running statistics, evaluation mode
+    "input": "#076D2D",  # x
+    "normalized": "#043E6E",  # x_hat
+    "output": "#E17715",  # y
+    "gradient": "#9E0620",  # adjoints, backward pass
+    "neutral": "#6F6F6F",  # guides, references, bands
 }
-"""One color per quantity in the whole book; what shares a figure differs in lightness too."""
+"""One color per quantity in the whole book; any two differ in grey, by at least 7 of 100 in L*."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 

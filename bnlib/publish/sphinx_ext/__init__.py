@@ -14,6 +14,7 @@ from bnlib.publish.sphinx_ext import (
     chapter_map,
     chapters,
     downloads,
+    drawings,
     formulas,
     ledger,
     pictures,
@@ -44,6 +45,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", chapters.outdated)
     app.connect("env-get-outdated", theme.restyled)
     app.connect("env-updated", chapters.retitled)
+    app.connect("env-updated", drawings.lighten_all)
     app.connect("doctree-resolved", ledger.resolve_links)
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
@@ -69,7 +71,7 @@ def _dress(app: Sphinx) -> None:
     app.connect("html-page-context", social.describe)
     app.connect("html-page-context", theme.trim_files, priority=900)
     # The order matters: what is written first is read by what follows.
-    for step in (pictures.lighten_all, social.draw_card, social.write_map):
+    for step in (social.draw_card, social.write_map):
         app.connect("build-finished", step)
     app.connect("build-finished", theme.calm_script)
     app.connect("build-finished", searching.write_texts)

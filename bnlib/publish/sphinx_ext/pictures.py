@@ -1,4 +1,4 @@
-"""Pictures that take their room at once, weigh no more than they must, and say what they show."""
+"""Pictures that take their room at once, come when they are near, and say what they show."""
 
 import re
 import struct
@@ -16,7 +16,6 @@ _FILE_NAME = re.compile(r"^\S+\.(svg|png|jpe?g|gif|webp)$|_build/", re.IGNORECAS
 _IMG = re.compile(r"<img\b[^>]*>")
 _PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "in": 96.0, "cm": 96 / 2.54, "mm": 9.6 / 2.54}
 _LENGTH = r'{}="([\d.]+)([a-z]*)"'
-_DIGITS = 2  # hundredths of a point: a fiftieth of a pixel
 
 
 def check_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -66,30 +65,6 @@ def size(path: Path) -> tuple[int, int] | None:
         return (round(float(box[1])), round(float(box[2]))) if box else None
     width, height = (round(float(f[1]) * _PIXELS[f[2]]) for f in found if f)
     return width, height
-
-
-def lighten(svg: str) -> str:
-    """Matplotlib's drawing without its notes, and with fewer digits of each coordinate."""
-    bare = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<!DOCTYPE.*?>", "", svg, flags=re.DOTALL)
-    short = re.sub(r'(?<=[ "(,])-?\d+\.\d{3,}(?=[ ",)\n])', _rounded, bare)
-    return re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", short)).strip() + "\n"
-
-
-def lighten_all(app: Sphinx, error: Exception | None) -> None:
-    """Lighten the drawings that this book's notebooks made."""
-    if error or app.builder.name != "html":
-        return
-    for path in (Path(app.outdir) / "_images").glob("*.svg"):
-        text = path.read_text(encoding="utf-8")
-        if "<dc:title>Matplotlib" in text:
-            path.write_text(lighten(text), encoding="utf-8")
-
-
-def _rounded(number: re.Match[str]) -> str:
-    value = float(number[0])
-    if abs(value) < 1:  # a scale of a transformation may be small
-        return f"{value:.4g}" if value else "0"
-    return f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".")
 
 
 def _file(app: Sphinx, tag: str) -> Path | None:
