@@ -88,6 +88,25 @@ def correlations(
     return found.drop(index=("baseline", "partial"))
 
 
+def difference(
+    table: pd.DataFrame,
+    first: str,
+    second: str,
+    target: str = "max_trainable",
+    *,
+    resamples: int = 2000,
+) -> statistics.Interval:
+    """Pooled correlation of one predictor minus that of another, whole cells resampled."""
+    names = list(DIRECTIONS)
+    i, j = names.index(first), names.index(second)
+
+    def apart(rows: np.ndarray) -> np.ndarray:
+        pooled = statistics.rank_correlations(rows)[:-1, -1]
+        return pooled[i] - pooled[j]
+
+    return _interval(_signed(table, target), cells_of(table), apart, resamples)
+
+
 def _signed(table: pd.DataFrame, target: str) -> np.ndarray:
     """Predictors times their directions, then the target: (architectures, 6)."""
     columns = [sign * table[name].to_numpy(dtype=float) for name, sign in DIRECTIONS.items()]

@@ -155,6 +155,15 @@ def test_direction_is_applied_so_that_positive_means_as_registered():
     assert ("baseline", "partial") not in rho.index
 
 
+def test_two_predictors_are_compared_over_the_same_resampled_cells():
+    frame = made(np.random.default_rng(4), cells=8)
+    rho = registered.correlations(frame, resamples=200)
+    gap = registered.difference(frame, "k_off", "k_total", resamples=200)
+    assert list(gap) == pytest.approx(list(rho.loc[registered.BEYOND]), abs=1e-12)
+    turned = registered.difference(frame, "k_total", "k_off", resamples=200)
+    assert (turned.low, turned.high) == pytest.approx((-gap.high, -gap.low), abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("low", "verdict"), [(0.31, "holds"), (0.3, "partly"), (0.01, "partly"), (0.0, "fails")]
 )
