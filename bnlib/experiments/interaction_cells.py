@@ -86,7 +86,8 @@ def explained(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """
     rows = differences(frame, what, "bn", "frozen")
     wide = frame.pivot_table(index="seed", columns=["arm", *CELL], values=what, sort=False)
-    part, whole = ((wide[arm] - wide["none"])[rows.index].to_numpy() for arm in ("frozen", "bn"))
+    gains = (pd.DataFrame(wide[arm] - wide["none"]) for arm in ("frozen", "bn"))
+    part, whole = (np.asarray(gain[list(rows.index)]) for gain in gains)
     picks = np.random.default_rng(0).integers(len(part), size=(2000, len(part)))
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.median(part[picks], axis=1) / np.median(whole[picks], axis=1)
