@@ -696,7 +696,9 @@ def test_built_pages_with_a_widget_load_it_and_only_those(visit, held_by_page):
                 CHECKS[name](Widget(page, name).answer(2))
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(320, "dark"), (1440, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(320, "dark"), (390, "light"), (768, "dark"), (1440, "light")]
+)
 def test_built_pages_keep_their_widgets_in_view_in_both_themes(visit, held_by_page, width, scheme):
     shape = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     for path, names in held_by_page[1].items():
