@@ -5,8 +5,8 @@ The second computes for one second of CPU time besides. All sides execute them w
 on the same two cores, with one thread for linear algebra: `for` in a shell, which mostly uses one
 of them; `seq ... | xargs -P 2`, the loop of who thought of that; and ours, which starts from
 nothing, so that the local cluster, its two workers and the table are in its time. A loop goes on
-where a run of papermill fails, which happens to one in some hundreds when two kernels start at the
-same time; its number is printed, and what it said. BENCH_RUNS sets another number of runs.
+where a run of papermill fails, as one in three hundred did here while two kernels started at the
+same time; their number is printed, and what they said. BENCH_RUNS sets another number of runs.
 """
 
 import os

@@ -35,6 +35,8 @@ def test_one_quantity_draws_the_points_of_an_arm_on_axes_that_hold_all():
     assert low < -0.6
     assert high > 10
     assert axes[1].get_xscale() == "symlog"
+    ticks = [t.get_text() for t in axes[0].get_xticklabels()]
+    assert ticks == ["-0.1", "-0.01", "0", "0.01", "0.1", "1", "10"]
 
 
 def test_rules_stand_in_columns_and_depths_in_pairs_of_rows():

@@ -22,6 +22,7 @@ PROXY_CHANGES = {
     "2 H": "twice the Hessian",
 }
 _MEASURED_ON_RUNS = {"relative": "relative shift", "cosine": "cosine"}
+_TICKS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
 _OVER = 10  # batches in the running mean of a loss
 
 
@@ -63,6 +64,9 @@ def one_quantity(
         ax.set(title=name, xlabel=r"covariate shift, $-\sum s_i\rho_i$")
         ax.set_xscale("symlog", linthresh=linear)
         ax.set_yscale("symlog", linthresh=linear)
+        places = [tick for tick in _TICKS if low <= tick <= high]  # powers near 0 would overlap
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks(places, [f"{tick:g}" for tick in places])
         ax.set(xlim=(low, high), ylim=(low, high))
     axes[0].set(ylabel=r"interaction, INT$/(\eta|g|^2)$")
     axes[0].legend()
