@@ -1,5 +1,6 @@
 """Figures of covariate shift: what is drawn is what was measured."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,9 @@ from bnlib.plots.style import use_style
 
 @pytest.fixture(autouse=True)
 def _style():
-    use_style()
+    with mpl.rc_context():
+        use_style()
+        yield
 
 
 def test_misses_are_medians_and_the_guide_has_slope_three():

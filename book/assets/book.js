@@ -19,30 +19,32 @@
     const some = (deadline) => {
       while (boxes.length && deadline.timeRemaining() > 5) mark(boxes.shift());
       if (boxes.length) idle(some);
-      else {
-        document.documentElement.dataset.boxes = "measured";
-        done();
-      }
+      else done();
     };
     idle(some);
   };
+
+  const markPage = (done = () => {}) => markAll(document, () => {
+    document.documentElement.dataset.boxes = "measured";
+    done();
+  });
 
   // A window that changes, and a side bar that is hidden or shown, make the boxes wider or narrower.
   let width, soon;
   new ResizeObserver(([{ contentRect }]) => {
     if (width !== undefined && width !== contentRect.width) {
       clearTimeout(soon);
-      soon = setTimeout(markAll, 300, document);
+      soon = setTimeout(markPage, 300);
     }
     width = contentRect.width;
   }).observe(document.querySelector("article") ?? document.body);
   document.addEventListener("toggle", (event) => markAll(event.target), true);
 
   // The first sign of a reader has all of the page laid out: a jump to a heading needs true heights.
-  // Whoever comes to a heading or a quoted text, or comes back, has it from the start (`theme.ARRIVAL`).
+  // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`).
   // Without any sign it happens a while after the boxes were measured: a script may jump, too.
   const readOn = () => { document.documentElement.dataset.reading = ""; };
-  addEventListener("load", () => markAll(document, () => setTimeout(idle, WHILE, readOn)));
+  addEventListener("load", () => markPage(() => setTimeout(idle, WHILE, readOn)));
   addEventListener("scroll", readOn, { once: true, passive: true });  // of the page, not of a list beside it
   for (const sign of ["wheel", "touchstart", "pointerdown", "click", "keydown", "focusin"]) {
     addEventListener(sign, readOn, { capture: true, once: true, passive: true });

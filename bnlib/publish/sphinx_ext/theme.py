@@ -32,12 +32,10 @@ _MEASURES = '["pre",".nboutput > .output_area",".cell_output > .output",'
 _CALM = '["bn-none"]||['
 
 
-# Before anything is laid out: has somebody come for a heading or a quoted text, or come back to
-# where they were? The address of a page does not show a quoted text to its scripts.
+# Before anything is laid out: has somebody come for a heading, or come back to where they were?
 ARRIVAL = (
-    '{const from=performance.getEntriesByType("navigation")[0];'
-    'if(location.hash||from?.type!=="navigate"||from.name.includes(":~:"))'
-    'document.documentElement.dataset.reading=""}'
+    'if(location.hash||performance.getEntriesByType("navigation")[0]?.type!=="navigate")'
+    'document.documentElement.dataset.reading=""'
 )
 
 
