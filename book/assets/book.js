@@ -1,12 +1,11 @@
 /* What is wider or higher than its box can be scrolled by mouse and touch. Make it a stop of the tab key
    too, so that the arrow keys scroll it; and only while there is something to scroll. To look at a box is
-   to lay out its part of the page, so the boxes are looked at one after the other, when nothing else is to
-   be done. */
+   to lay out its part of the page, so the boxes are looked at when somebody reads, one after the other. */
 "use strict";
 (() => {
   const BOXES = "article :is(div.math, .math-wide, pre, .cell_output > .output, .text_html," +
     " .pst-scrollable-table-container, table.status-runs)";
-  const WHILE = 3000;  // ms
+  const WHILE = 8000;  // ms
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 0, { timeRemaining: () => 9 }));
 
   const mark = (box) => {
@@ -16,18 +15,18 @@
 
   const markAll = (root, done = () => {}) => {
     const boxes = [...root.querySelectorAll(BOXES)];
-    const some = (deadline) => {
-      while (boxes.length && deadline.timeRemaining() > 5) mark(boxes.shift());
-      if (boxes.length) idle(some);
+    const some = (deadline) => {  // one at least, however busy the page is
+      while (boxes.length) {
+        mark(boxes.shift());
+        if (deadline.timeRemaining() < 5) break;
+      }
+      if (boxes.length) idle(some, { timeout: 200 });
       else done();
     };
-    idle(some);
+    idle(some, { timeout: 200 });
   };
 
-  const markPage = (done = () => {}) => markAll(document, () => {
-    document.documentElement.dataset.boxes = "measured";
-    done();
-  });
+  const markPage = () => markAll(document, () => { document.documentElement.dataset.boxes = "measured"; });
 
   // A window that changes, and a side bar that is hidden or shown, make the boxes wider or narrower.
   let width, soon;
@@ -38,13 +37,23 @@
     }
     width = contentRect.width;
   }).observe(document.querySelector("article") ?? document.body);
-  document.addEventListener("toggle", (event) => markAll(event.target), true);
-
   // The first sign of a reader has all of the page laid out: a jump to a heading needs true heights.
-  // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`).
-  // Without any sign it happens a while after the boxes were measured: a script may jump, too.
-  const readOn = () => { document.documentElement.dataset.reading = ""; };
-  addEventListener("load", () => markPage(() => setTimeout(idle, WHILE, readOn)));
+  // Whoever comes to a heading, or comes back, has it from the start (`theme.ARRIVAL`). Without any sign
+  // it happens after a while: a script or a reading aid may jump, too.
+  let reading = false;
+  const readOn = () => {
+    if (reading) return;
+    reading = true;
+    document.documentElement.dataset.reading = "";
+    markPage();
+  };
+  addEventListener("load", () => {
+    if ("reading" in document.documentElement.dataset) readOn();
+    else setTimeout(idle, WHILE, readOn);
+  });
+  document.addEventListener("toggle", (event) => {  // what is open from the start says so, too
+    if (reading) markAll(event.target);
+  }, true);
   addEventListener("scroll", readOn, { once: true, passive: true });  // of the page, not of a list beside it
   for (const sign of ["wheel", "touchstart", "pointerdown", "click", "keydown", "focusin"]) {
     addEventListener(sign, readOn, { capture: true, once: true, passive: true });

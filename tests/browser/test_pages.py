@@ -55,6 +55,12 @@ def too_wide(page):
     )
 
 
+def measured(page):
+    """Read on, and wait until what scrolls is a stop of the tab key."""
+    page.keyboard.press("Shift")
+    page.wait_for_selector("html[data-boxes=measured]", state="attached")
+
+
 def violations(page, *rules):
     """Findings of axe, of any impact; of these rules only, where some are named.
 
@@ -65,8 +71,7 @@ def violations(page, *rules):
     """
     from axe_playwright_python.sync_playwright import Axe
 
-    # What scrolls becomes a stop of the tab key when the page has nothing else to do.
-    page.wait_for_selector("html[data-boxes=measured]", state="attached")
+    measured(page)
     page.evaluate("() => document.querySelectorAll('.math svg').forEach(e => e.remove())")
     flat = "e => { e.textContent = e.textContent; }"
     if "/notebooks/" in page.url:
@@ -153,7 +158,7 @@ def test_a_page_is_laid_out_after_a_while_though_nobody_reads_on(visit):
 
 def test_boxes_are_measured_anew_when_a_side_bar_goes(visit):
     page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
-    page.wait_for_selector("html[data-boxes=measured]", state="attached")
+    measured(page)
     page.evaluate("delete document.documentElement.dataset.boxes")
     page.locator("article h1").click()  # alone it is no reason
     page.wait_for_timeout(800)
