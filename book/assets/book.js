@@ -26,12 +26,22 @@
     idle(some, { timeout: 200 });
   };
 
-  const markPage = () => markAll(document, () => { document.documentElement.dataset.boxes = "measured"; });
+  // The newest run says that it is done; what an older one found may be of another width.
+  let run = 0;
+  const start = () => {
+    delete document.documentElement.dataset.boxes;
+    return ++run;
+  };
+  const markPage = () => {
+    const own = start();
+    markAll(document, () => { if (own === run) document.documentElement.dataset.boxes = "measured"; });
+  };
 
   // A window that changes, and a side bar that is hidden or shown, make the boxes wider or narrower.
   let width, soon;
   new ResizeObserver(([{ contentRect }]) => {
     if (width !== undefined && width !== contentRect.width) {
+      start();
       clearTimeout(soon);
       soon = setTimeout(markPage, 300);
     }

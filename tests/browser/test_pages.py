@@ -58,6 +58,8 @@ def too_wide(page):
 def measured(page):
     """Read on, and wait until what scrolls is a stop of the tab key."""
     page.keyboard.press("Shift")
+    # A page hears of a new width in its next frame.
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
     page.wait_for_selector("html[data-boxes=measured]", state="attached")
 
 
