@@ -137,8 +137,8 @@ def test_a_jump_lands_at_its_heading(visit, site, how):
         page.goto("about:blank")
         page.goto(f"{site}/notebooks/forward.html#:~:text=BN%20layer%20is%20two%20affine%20maps")
     else:
+        page.goto("about:blank")
         page.goto(f"{site}/notebooks/forward.html#what-we-saw")
-        page.reload()
     page.wait_for_timeout(800)
     if how == "back":
         page.goto(f"{site}/book/index.html")
@@ -149,6 +149,7 @@ def test_a_jump_lands_at_its_heading(visit, site, how):
     assert 0 <= section.locator("h2").bounding_box()["y"] < (900 if how == "quotation" else 200)
 
 
+@pytest.mark.slow
 def test_a_page_is_laid_out_after_a_while_though_nobody_reads_on(visit):
     """So that a script or a reading aid that scrolls lands where it wants to, too."""
     page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
@@ -158,6 +159,7 @@ def test_a_page_is_laid_out_after_a_while_though_nobody_reads_on(visit):
     assert -200 <= page.locator("#what-we-saw h2").bounding_box()["y"] < 200
 
 
+@pytest.mark.slow
 def test_boxes_are_measured_anew_when_a_side_bar_goes(visit):
     page = visit(viewport={"width": 1440, "height": 900}).open("notebooks/forward")
     measured(page)
