@@ -23,7 +23,7 @@ COMPARED = ("none", "frozen", "bn")  # arms of every cell
 JUDGED = 4  # weight matrices from which on a cell counts
 CHECKS: dict[str, lists.Check] = {
     "activations": lists.names(tuple(spec.ACTIVATIONS), among=("relu",)),
-    "others": lists.names(arms.ARMS, not_=COMPARED),
+    "others": lists.names(arms.ARMS, without=COMPARED),
     "depths": lists.whole(2, some=JUDGED),
     "line_depths": lists.whole(2, count=2),
     "r_values": lists.ascending,

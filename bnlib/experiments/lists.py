@@ -33,15 +33,15 @@ def want(right: bool, name: str, wanted: str, got: Any) -> None:
         raise ValueError(f"{name}: want {wanted}, got {got}")
 
 
-def names(known: Sequence[str], *, among: Sequence[str] = (), not_: Sequence[str] = ()) -> Check:
-    """Known names, each once; those of `among` included, none of `not_`."""
+def names(known: Sequence[str], *, among: Sequence[str] = (), without: Sequence[str] = ()) -> Check:
+    """Known names, each once; those of `among` included, none of `without`."""
 
     def check(name: str, values: list[Any]) -> None:
         for value in values:
             one_of(name, value, known)
         want(len(set(values)) == len(values), name, "each name once", values)
         want(set(among) <= set(values), name, f"{' and '.join(among)} among them", values)
-        want(set(not_).isdisjoint(values), name, f"none of {', '.join(not_)}", values)
+        want(set(without).isdisjoint(values), name, f"none of {', '.join(without)}", values)
 
     return check
 

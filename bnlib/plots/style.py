@@ -23,7 +23,7 @@ COLORS = {
     "gradient": "#9E0620",  # adjoints, backward pass
     "neutral": "#6F6F6F",  # guides, references, bands
 }
-"""One color per quantity in the whole book; any two differ in grey, by at least 7 of 100 in L*."""
+"""One color per quantity in the whole book; any two differ in grey, by about 7 of 100 in L*."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
