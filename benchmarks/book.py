@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 import yaml
 
-from bnlib.publish import notebook as nb
-from bnlib.publish import sources
+from bookbuild import notebook as nb
+from bookbuild import sources
 
 ROOT = Path(__file__).parents[1]
 FILES = ("_config.yml", "_toc.yml", "references.bib", "requirements.lock")
 FOLDERS = ("book", "notebooks", "results", "bnlib")
-OURS = {"bnlib.publish.sphinx_ext", "bnlib.publish.docstrings"}
+OURS = {"bookbuild.sphinx_ext", "bookbuild.docstrings"}
 
 
 class Cost(NamedTuple):

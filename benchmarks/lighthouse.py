@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bnlib.publish.host import served
+from bookbuild.host import served
 
 HTML = Path(__file__).parents[1] / "_build" / "html"
 LIGHTHOUSE = "lighthouse@12.8.2"

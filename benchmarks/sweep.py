@@ -19,8 +19,8 @@ from pathlib import Path
 import nbformat
 from nbformat import v4
 
-from bnlib.publish.processes import ENVIRONMENT
 from bnlib.results import RECORD_MIME
+from bookbuild.processes import ENVIRONMENT
 
 RUNS = int(os.environ.get("BENCH_RUNS", "100"))
 CORES = 2

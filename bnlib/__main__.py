@@ -1,7 +1,7 @@
 """`bnlib`, and `python -m bnlib`: the command line."""
 
 from bnlib.audit.command import audit_command
-from bnlib.publish.cli import main
+from bookbuild.cli import main
 
 main.help = "Re-execute the book's notebooks, or audit the batch normalizations of a checkpoint."
 main.add_command(audit_command)

@@ -1,15 +1,21 @@
-"""What a notebook hands to the book: recorded numbers and the verdicts on claims.
+"""What a chapter hands to the book, section by section: recorded numbers and verdicts on claims.
 
 Both travel as cell outputs of the executed notebook, and as nothing else: prose pastes them with
-myst-nb's glue, the ledger and a sweep read them with `read_outputs`. In a process without a
-notebook the calls only check their arguments.
+myst-nb's glue, the ledger and a sweep read them with `read_outputs`. A section measures once; the
+page then publishes it, shows its tables and draws its figures, each in a cell of its own.
 """
 
 import html
 import math
 import re
 import sys
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:  # a section is read without pandas and Matplotlib, too
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 RECORD_MIME = "application/vnd.bnlib.record+json"
 CLAIM_MIME = "application/vnd.bnlib.claim+json"
@@ -24,54 +30,108 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _given: dict[str, tuple[str, int]] = {}
 
 
-def record(
-    key: str,
-    value: Any,
-    *,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
-) -> None:
-    """Hand one measured value to the book, under a key that is unique in its notebook.
+@dataclass(frozen=True)
+class Record:
+    """One measured value, under a key that is unique in its chapter.
 
     value: a number, a bool, a string or a list of these; NumPy and torch scalars and 1-D arrays
     become plain Python. low, high: the ends of its interval, in the same unit.
-    Prose pastes it as ``{glue:text}`key:.3f` `` here and, on another page, as
+    Prose pastes it as ``{glue:text}`key:.3f` `` on its page and, on another page, as
     ``{glue:text}`../notebooks/forward.ipynb::key:.3f` ``; the format is not optional.
 
     Raises ValueError for a non-finite number (a page must not print "nan"), for a key that is not
-    a kebab-case slug or was used before, and for half an interval; TypeError for another type.
+    a kebab-case slug, and for half an interval; TypeError for a value of another type.
     """
-    _check_slug("record key", key)
-    value = _plain(key, value)
-    low, high = _interval(key, low, high)
-    payload = {"key": key, "value": value, "unit": unit, "low": low, "high": high}
-    data = {f"{_HIDDEN}text/plain": repr(value), RECORD_MIME: payload}
-    _emit(f"record {key!r}", data, {"scrapbook": {"name": key, "mime_prefix": _HIDDEN}})
+
+    key: str
+    value: Any
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_slug("record key", self.key)
+        low, high = _interval(self.key, self.low, self.high)
+        plain = {"value": _plain(self.key, self.value), "low": low, "high": high}
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def interval(cls, key: str, interval: Any, unit: str = "") -> Self:
+        """An estimate with its interval; interval: anything with estimate, low and high."""
+        return cls(key, interval.estimate, unit, interval.low, interval.high)
 
 
-def claim(id: str, verdict: str, evidence: str) -> None:  # noqa: A002 - the ledger calls it id
-    """Give the verdict on one claim, with the evidence as one plain sentence.
-
-    The output is a badge (a link target `#claim-<id>`) and the same as data for the ledger.
+@dataclass(frozen=True)
+class Claim:
+    """The verdict on one claim, with the evidence as one plain sentence.
 
     Raises ValueError for a verdict outside `VERDICTS`, empty evidence, or an id that is not a
-    kebab-case slug or got a verdict before.
+    kebab-case slug.
     """
-    _check_slug("claim id", id)
-    if verdict not in VERDICTS:
-        raise ValueError(f"claim {id!r}: want a verdict out of {VERDICTS}, got {verdict!r}")
-    if not evidence.strip() or "\n" in evidence:
-        raise ValueError(f"claim {id!r}: want one sentence of evidence, got {evidence!r}")
-    badge = (
-        f'<div class="bn-claim bn-claim-{verdict}" id="claim-{id}" role="note">'
-        f'<strong class="bn-claim-verdict">{verdict}</strong> '
-        f'<a class="bn-claim-id" href="#claim-{id}"><code>{id}</code></a> '
-        f'<span class="bn-claim-evidence">{html.escape(evidence)}</span></div>'
-    )
-    payload = {"id": id, "verdict": verdict, "evidence": evidence}
-    data = {"text/html": badge, "text/plain": f"{id}: {verdict}. {evidence}", CLAIM_MIME: payload}
-    _emit(f"claim {id!r}", data, {})
+
+    id: str
+    verdict: str
+    evidence: str
+
+    def __post_init__(self) -> None:
+        _check_slug("claim id", self.id)
+        if self.verdict not in VERDICTS:
+            raise ValueError(
+                f"claim {self.id!r}: expected a verdict out of {VERDICTS}, got {self.verdict!r}"
+            )
+        if not self.evidence.strip() or "\n" in self.evidence:
+            raise ValueError(
+                f"claim {self.id!r}: expected one sentence of evidence, got {self.evidence!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What one section of a chapter measured, decided and can show.
+
+    values: what it measured, for later sections and for cells of the page. tables, figures: by
+    name; a figure is drawn when it is asked for.
+    """
+
+    values: Any = None
+    records: tuple[Record, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    tables: Mapping[str, "DataFrame"] = field(default_factory=dict)
+    figures: Mapping[str, Callable[[], "Figure"]] = field(default_factory=dict)
+
+    @property
+    def table(self) -> "DataFrame":
+        """The only table. Raises ValueError where there is none, or more than one."""
+        return _only("table", self.tables)
+
+    def figure(self, name: str | None = None) -> "Figure":
+        """Draw the figure of this name, or the only one."""
+        if name is None:
+            return _only("figure", self.figures)()
+        return self.figures[name]()
+
+    def publish(self) -> None:
+        """Hand records and claims to the book, as outputs of the running cell.
+
+        A claim shows a badge, which is a link target `#claim-<id>`. In a process without a
+        notebook nothing happens. Raises ValueError for a key or id that was published before.
+        """
+        for record in self.records:
+            _emit_record(record)
+        for claim in self.claims:
+            _emit_claim(claim)
+
+
+def collect(sections: Iterable[Section]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """(records by key, claims by id) of a chapter's sections, as `read_outputs` gives them.
+
+    Raises ValueError where two sections carry the same key.
+    """
+    sections = list(sections)
+    records = [vars(record) for section in sections for record in section.records]
+    claims = [vars(claim) for section in sections for claim in section.claims]
+    return _by("key", records), _by("id", claims)
 
 
 def read_outputs(notebook: Any) -> tuple[dict[str, dict], dict[str, dict]]:
@@ -79,22 +139,63 @@ def read_outputs(notebook: Any) -> tuple[dict[str, dict], dict[str, dict]]:
 
     Raises ValueError where two outputs carry the same key: one of the numbers would be lost.
     """
-    found: dict[str, dict[str, dict]] = {RECORD_MIME: {}, CLAIM_MIME: {}}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            for mime, name in ((RECORD_MIME, "key"), (CLAIM_MIME, "id")):
-                payload = output.get("data", {}).get(mime)
-                if payload is None:
-                    continue
-                if payload[name] in found[mime]:
-                    raise ValueError(f"want each {name} once, got {payload[name]!r} twice")
-                found[mime][payload[name]] = dict(payload)
-    return found[RECORD_MIME], found[CLAIM_MIME]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    found = {
+        mime: [dict(o["data"][mime]) for o in outputs if mime in o.get("data", {})]
+        for mime in (RECORD_MIME, CLAIM_MIME)
+    }
+    return _by("key", found[RECORD_MIME]), _by("id", found[CLAIM_MIME])
+
+
+def record(key: str, value: Any, **more: Any) -> None:
+    """Publish one record outside a section."""
+    _emit_record(Record(key, value, **more))
+
+
+def claim(id: str, verdict: str, evidence: str) -> None:  # noqa: A002
+    """Publish one claim outside a section."""
+    _emit_claim(Claim(id, verdict, evidence))
+
+
+def _emit_record(record: Record) -> None:
+    data = {f"{_HIDDEN}text/plain": repr(record.value), RECORD_MIME: dict(vars(record))}
+    metadata = {"scrapbook": {"name": record.key, "mime_prefix": _HIDDEN}}
+    _emit(f"record {record.key!r}", data, metadata)
+
+
+def _emit_claim(claim: Claim) -> None:
+    badge = (
+        f'<div class="bn-claim bn-claim-{claim.verdict}" id="claim-{claim.id}" role="note">'
+        f'<strong class="bn-claim-verdict">{claim.verdict}</strong> '
+        f'<a class="bn-claim-id" href="#claim-{claim.id}"><code>{claim.id}</code></a> '
+        f'<span class="bn-claim-evidence">{html.escape(claim.evidence)}</span></div>'
+    )
+    plain = f"{claim.id}: {claim.verdict}. {claim.evidence}"
+    data = {"text/html": badge, "text/plain": plain, CLAIM_MIME: dict(vars(claim))}
+    _emit(f"claim {claim.id!r}", data, {})
+
+
+def _by(name: str, payloads: Iterable[dict]) -> dict[str, dict]:
+    found: dict[str, dict] = {}
+    for payload in payloads:
+        if payload[name] in found:
+            raise ValueError(f"expected each {name} once, got {payload[name]!r} twice")
+        found[payload[name]] = payload
+    return found
+
+
+def _only(what: str, entries: Mapping[str, Any]) -> Any:
+    if len(entries) != 1:
+        known = ", ".join(map(repr, entries)) or "none"
+        raise ValueError(f"expected a section with one {what}, got {known}; name the one you want")
+    return next(iter(entries.values()))
 
 
 def _check_slug(what: str, name: str) -> None:
     if not isinstance(name, str) or not _SLUG.fullmatch(name):
-        raise ValueError(f"{what}: want a kebab-case slug such as 'largest-error', got {name!r}")
+        raise ValueError(
+            f"{what}: expected a kebab-case slug such as 'largest-error', got {name!r}"
+        )
 
 
 def _plain(key: str, value: Any) -> Value:
@@ -109,9 +210,11 @@ def _scalar(key: str, value: Any) -> bool | int | float | str:
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, bool | int | float | str):
         kind = type(value).__name__
-        raise TypeError(f"record {key!r}: want number, bool, str or a 1-D list, got {kind}")
+        raise TypeError(f"record {key!r}: expected number, bool, str or a 1-D list, got {kind}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"record {key!r}: want a finite number, got {value}; record what failed")
+        raise ValueError(
+            f"record {key!r}: expected a finite number, got {value}; record what failed"
+        )
     return value
 
 
@@ -119,10 +222,10 @@ def _interval(key: str, low: Any, high: Any) -> tuple[float | None, float | None
     if low is None and high is None:
         return None, None
     if low is None or high is None:
-        raise ValueError(f"record {key!r}: want both ends of the interval, got {low=}, {high=}")
+        raise ValueError(f"record {key!r}: expected both ends of the interval, got {low=}, {high=}")
     low, high = float(_scalar(key, low)), float(_scalar(key, high))
     if low > high:
-        raise ValueError(f"record {key!r}: want low <= high, got {low=}, {high=}")
+        raise ValueError(f"record {key!r}: expected low <= high, got {low=}, {high=}")
     return low, high
 
 
@@ -136,6 +239,6 @@ def _emit(name: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
     before = _given.get(name)
     # The same cell run again by hand replaces its own output, which is no duplicate.
     if before and (before[0] != cell[0] or before[1] == cell[1]):
-        raise ValueError(f"{name}: want each name once in a notebook, got it twice")
+        raise ValueError(f"{name}: expected each name once in a notebook, got it twice")
     _given[name] = cell
     ipython.display.display(data, raw=True, metadata=metadata)

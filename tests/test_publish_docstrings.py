@@ -7,7 +7,7 @@ import docutils.utils
 import pytest
 from sphinx import addnodes
 
-from bnlib.publish.docstrings import lighten_signatures, list_modules, plain, public_modules
+from bookbuild.docstrings import lighten_signatures, list_modules, plain, public_modules
 
 
 def shown(*lines):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bnlib.publish import downloads
+from bookbuild import downloads
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sphinx.errors import ExtensionError
 
-from bnlib.publish.sphinx_ext import drawings, mathjax, pictures, social, styles, theme
-from bnlib.publish.sphinx_ext.mathjax import Typesetter
+from bookbuild.sphinx_ext import drawings, mathjax, pictures, social, styles, theme
+from bookbuild.sphinx_ext.mathjax import Typesetter
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from bs4 import BeautifulSoup
 
-from bnlib.publish import epub
-from bnlib.publish.pages import Document, Page
+from bookbuild import epub
+from bookbuild.pages import Document, Page
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 OPF = "{http://www.idpf.org/2007/opf}"

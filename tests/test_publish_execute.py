@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bnlib.publish import execute as ex
-from bnlib.publish import notebook as nb
-from bnlib.publish import processes, store
+from bookbuild import execute as ex
+from bookbuild import notebook as nb
+from bookbuild import processes, store
 
 GOOD = """\
 import os, random
@@ -85,7 +85,7 @@ def test_parameters_are_checked_before_anything_runs(project):
     root = project(good=GOOD)
     with pytest.raises(ValueError, match=r"good\.ipynb: unknown parameter 'm'.*n: int \[1, 9\]"):
         _plan(root, "good", m=3)
-    with pytest.raises(ValueError, match="want int"):
+    with pytest.raises(ValueError, match="expected int"):
         _plan(root, "good", n=3.5)
     with pytest.raises(ValueError, match="got 10"):
         _plan(root, "good", n=10)

@@ -7,9 +7,9 @@ import time
 import psutil
 import pytest
 
-from bnlib.publish import execute as ex
-from bnlib.publish import forkserver, prepared, store
-from bnlib.publish import notebook as nb
+from bookbuild import execute as ex
+from bookbuild import forkserver, prepared, store
+from bookbuild import notebook as nb
 
 pytestmark = pytest.mark.skipif(bool(forkserver.unsupported()), reason=forkserver.unsupported())
 
@@ -219,7 +219,7 @@ def test_other_systems_start_a_python_for_each_run(monkeypatch):
 def test_kernels_and_servers_end_with_a_command_that_is_killed(plan, tmp_path):
     run = plan("n", "open('started', 'w').close()\nimport time\ntime.sleep(600)")
     script = (
-        "import sys; from pathlib import Path; from bnlib.publish import execute as ex\n"
+        "import sys; from pathlib import Path; from bookbuild import execute as ex\n"
         "ex.run_one(ex.plan(Path(sys.argv[1]), root=Path(sys.argv[2])))"
     )
     process = subprocess.Popen([sys.executable, "-c", script, run.notebook, tmp_path])

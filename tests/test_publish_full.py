@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bnlib.publish import full
+from bookbuild import full
 
 REGISTER = """\
 [squares-full]

@@ -6,18 +6,19 @@ import sys
 
 import pytest
 
-from bnlib.publish import execute, grids, store
-from bnlib.publish import notebook as nb
+from bnlib.parameters import Parameter
+from bookbuild import execute, grids, store
+from bookbuild import notebook as nb
 
 DECLARED = {
     parameter.name: parameter
     for parameter in [
-        nb.Parameter("depth", "int", 2, low=1, high=64),
-        nb.Parameter("seed", "int", 0, low=0, high=1e6),
-        nb.Parameter("step", "float", 0.1, low=0, high=1),
-        nb.Parameter("norm", "str", "batch", choices=("batch", "layer")),
-        nb.Parameter("frozen", "bool", False),
-        nb.Parameter("sizes", "list", [2, 4], low=2, high=99),
+        Parameter("depth", "int", 2, low=1, high=64),
+        Parameter("seed", "int", 0, low=0, high=1e6),
+        Parameter("step", "float", 0.1, low=0, high=1),
+        Parameter("norm", "str", "batch", choices=("batch", "layer")),
+        Parameter("frozen", "bool", False),
+        Parameter("sizes", "list", [2, 4], low=2, high=99),
     ]
 }
 CELL = """\
@@ -64,20 +65,20 @@ def test_values_are_read_as_the_declared_type(word, values):
     ("words", "message"),
     [
         (["depht=2"], "unknown parameter 'depht'; did you mean 'depth'"),
-        (["depth=2.5"], "want int .1, 64., got '2.5'"),
-        (["depth=0:3"], "want one in .1, 64., got 0"),
+        (["depth=2.5"], "expected int .1, 64., got '2.5'"),
+        (["depth=0:3"], "expected one in .1, 64., got 0"),
         (["depth=1:3:0.5"], "an int takes whole numbers"),
         (["depth=1:2:3:4"], "want start:stop or start:stop:step"),
         (["depth=1:x"], "want start:stop or start:stop:step"),
         (["depth=1:9:0"], "want start:stop or start:stop:step"),
         (["depth=1:inf"], "want start:stop or start:stop:step"),
         (["depth=5:5"], "want values, got none"),
-        (["depth="], "want int"),
-        (["norm=group"], r"want one in \{batch\|layer\}, got 'group'"),
-        (["frozen=yes"], "want bool"),
-        (["sizes=2,4"], "want list"),
-        (["sizes=[2"], r"want lists such as \[2,4\],\[8\]"),
-        (["sizes=[1]"], "want one in .2, 99., got 1"),
+        (["depth="], "expected int"),
+        (["norm=group"], r"expected one in \{batch\|layer\}, got 'group'"),
+        (["frozen=yes"], "expected bool"),
+        (["sizes=2,4"], "expected list"),
+        (["sizes=[2"], r"expected lists such as \[2,4\],\[8\]"),
+        (["sizes=[1]"], "expected one in .2, 99., got 1"),
         (["depth=2", "depth=4"], "want one --grid depth"),
         (["depth"], "want --grid name=values or a TOML file, got 'depth'"),
     ],
@@ -104,7 +105,7 @@ def test_a_file_holds_several_grids_and_words_join_each(tmp_path):
     ("text", "message"),
     [
         ("[[grid]]\ndepht = 1\n", "grids.toml: unknown parameter 'depht'"),
-        ("depth = [2, 'x']\n", "grids.toml: parameter 'depth': want int"),
+        ("depth = [2, 'x']\n", "grids.toml: parameter 'depth': expected int"),
         ("depth = ", "want a TOML file of grids"),
         ("grid = [1]", r"want tables \[\[grid\]\]"),
         ("step = 0.5", "in the file or as --grid, got both"),

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from bnlib.publish.sphinx_ext import ledger
-from bnlib.publish.sphinx_ext.chapters import Chapter
 from bnlib.results import CLAIM_MIME
+from bookbuild.sphinx_ext import ledger
+from bookbuild.sphinx_ext.chapters import Chapter
 
 CLAIM = {
     "id": "large",

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bnlib.publish import notebook as nb
+from bnlib.parameters import Parameter, check
+from bookbuild import notebook as nb
 
 DECLARED = """\
 seeds: int = 5  # independent splits [2, 100]
@@ -25,7 +26,7 @@ def declared(tmp_path, write_notebook):
 
 def test_a_declaration_gives_name_type_default_comment_and_what_is_allowed(declared):
     assert list(declared) == ["seeds", "step", "affine", "mode", "sizes", "name"]
-    assert declared["seeds"] == nb.Parameter(
+    assert declared["seeds"] == Parameter(
         "seeds", "int", 5, "independent splits [2, 100]", low=2, high=100
     )
     assert declared["step"][4:6] == (1e-6, 10)
@@ -46,7 +47,7 @@ def test_brackets_in_plain_words_are_no_range(declared):
         ("a, b = 2, 3", "name: type = literal"),
         ("import os", "name: type = literal"),
         ("a: dict = {}", "want a type out of"),
-        ("a: int = 2.5", "want int"),
+        ("a: int = 2.5", "expected int"),
         ("a: int = 1  # too small [2, 3]", r"\[2, 3\], got 1"),
     ],
 )
@@ -64,7 +65,7 @@ def test_a_second_parameters_cell_is_refused(tmp_path, write_notebook):
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_the_declared_ones(declared):
     with pytest.raises(ValueError, match=r"'seds'; did you mean 'seeds'\?.*seeds: int \[2, 100\]"):
-        nb.check(declared, {"seds": 3})
+        check(declared, {"seds": 3})
     with pytest.raises(ValueError, match=r"'zzz'\. Known: seeds.*mode: str {pre\|post}"):
         nb.parse(declared, [("zzz", "3")])
 
@@ -83,7 +84,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_the_declared_ones(decla
 )
 def test_a_value_of_another_type_is_refused_with_type_and_value(declared, name, value):
     with pytest.raises(ValueError, match=f"{name!r}: want {declared[name].kind}.*, got "):
-        nb.check(declared, {name: value})
+        check(declared, {name: value})
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,10 @@ def test_a_value_of_another_type_is_refused_with_type_and_value(declared, name, 
 )
 def test_a_value_is_allowed_up_to_both_ends_and_refused_beyond(declared, name, inside, outside):
     for value in inside:
-        nb.check(declared, {name: value})
+        check(declared, {name: value})
     for value in outside:
-        with pytest.raises(ValueError, match=f"{name!r}: want one in "):
-            nb.check(declared, {name: value})
+        with pytest.raises(ValueError, match=f"{name!r}: expected one in "):
+            check(declared, {name: value})
 
 
 def test_strings_become_values_of_the_declared_types(declared):

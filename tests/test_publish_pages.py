@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnlib.publish import pages
+from bookbuild import pages
 
 CONFIG = """\
 title: A & B

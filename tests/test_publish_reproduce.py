@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bnlib.publish import reproduce as rp
+from bookbuild import reproduce as rp
 
 CODE = """\
 import os

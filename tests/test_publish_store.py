@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from bnlib.publish import notebook as nb
-from bnlib.publish import sources, store
+from bookbuild import notebook as nb
+from bookbuild import sources, store
 
 FILES = {
     "lib/__init__.py": "",
@@ -197,7 +197,7 @@ def test_text_with_what_looks_like_an_empty_digest_is_whole(tmp_path, notebook):
 def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, notebook):
     whole = store.put(tmp_path, "n", "k", notebook)
     script = (
-        "import os, sys; from pathlib import Path; from bnlib.publish import store\n"
+        "import os, sys; from pathlib import Path; from bookbuild import store\n"
         "store.os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
         "store.write_atomically(Path(sys.argv[1]), 'half')"
     )
@@ -217,7 +217,7 @@ def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, 
 def test_two_processes_that_put_one_key_at_once_leave_it_whole_at_every_moment(tmp_path, notebook):
     store.put(tmp_path, "n", "k", notebook)
     script = (
-        "import sys, nbformat; from pathlib import Path; from bnlib.publish import store\n"
+        "import sys, nbformat; from pathlib import Path; from bookbuild import store\n"
         "book = nbformat.read(sys.argv[1] + '/n/k.ipynb', as_version=4)\n"
         "for i in range(40): store.put(Path(sys.argv[1]), 'n', 'k', book, seconds=i)"
     )

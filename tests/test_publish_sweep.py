@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bnlib.publish import cluster, grids, remote, store, sweep, table, watch
-from bnlib.publish import notebook as nb
-from bnlib.publish.execute import Report
-from bnlib.publish.leases import Leases
-from bnlib.publish.remote import MismatchError, Outcome, Task
+from bookbuild import cluster, grids, remote, store, sweep, table, watch
+from bookbuild import notebook as nb
+from bookbuild.execute import Report
+from bookbuild.leases import Leases
+from bookbuild.remote import MismatchError, Outcome, Task
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -233,7 +233,7 @@ def test_a_run_that_another_process_has_taken_is_left_until_it_is_there_or_free(
     monkeypatch.setattr(sweep, "_LOOK_AGAIN", 0.01)
     one, other = list(plan.runs())[2:4]
     script = (
-        "import sys; from pathlib import Path; from bnlib.publish.leases import Leases\n"
+        "import sys; from pathlib import Path; from bookbuild.leases import Leases\n"
         "leases = Leases(Path(sys.argv[1])); print([leases.take(k) for k in sys.argv[2:]])\n"
         "sys.stdout.flush(); sys.stdin.read()"
     )
@@ -262,7 +262,7 @@ def test_a_run_that_another_process_has_taken_is_left_until_it_is_there_or_free(
 
 
 def test_a_file_system_without_locks_stops_nothing(tmp_path, monkeypatch):
-    from bnlib.publish import leases as module
+    from bookbuild import leases as module
 
     def refuse(*_):
         raise OSError(module.errno.ENOLCK, "No locks available")
@@ -381,7 +381,7 @@ def command(plan, tmp_path, monkeypatch):
     ("words", "status", "message"),
     [
         (["--grid", "nn=3"], 1, "toy.ipynb: unknown parameter 'nn'; did you mean 'n'"),
-        (["--grid", "n=3,100"], 1, "want one in [0, 99], got 100"),
+        (["--grid", "n=3,100"], 1, "expected one in [0, 99], got 100"),
         (["--grid", "n=3", "--plot", "m", "x"], 1, "unknown parameter 'm'"),
         (["--grid", "n=3", "--scheduler", "x", "--workers", "2"], 2, "want --scheduler or --work"),
         (["--grid", "n=3", "--workers", "0"], 2, "not in the range"),

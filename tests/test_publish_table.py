@@ -8,9 +8,9 @@ from nbformat import v4
 from pyarrow import parquet
 
 from bnlib import results
-from bnlib.publish import chart, grids, store, table
-from bnlib.publish import notebook as nb
-from bnlib.publish.execute import Report
+from bookbuild import chart, grids, store, table
+from bookbuild import notebook as nb
+from bookbuild.execute import Report
 
 CELL = """\
 n: int = 2

@@ -4,7 +4,7 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
-from bnlib.publish.sphinx_ext import typography
+from bookbuild.sphinx_ext import typography
 
 
 def paragraph(*parts):

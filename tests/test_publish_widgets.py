@@ -8,7 +8,7 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
-from bnlib.publish.sphinx_ext import widgets
+from bookbuild.sphinx_ext import widgets
 
 ASSETS = Path(__file__).parents[1] / "book/assets"
 

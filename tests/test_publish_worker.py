@@ -12,8 +12,8 @@ import psutil
 import pytest
 from nbformat import v4
 
-from bnlib.publish import execute as ex
-from bnlib.publish import processes, store, worker
+from bookbuild import execute as ex
+from bookbuild import processes, store, worker
 
 STARTED = "open('started', 'a').write('x');\n"
 HANG = f"{STARTED}import time\ntime.sleep(600)"
@@ -154,7 +154,7 @@ def test_a_result_that_does_not_fit_on_the_disk_is_reported_and_leaves_no_part(p
 
 def test_a_file_that_may_not_grow_is_removed(tmp_path):
     script = (
-        "import resource, sys; from pathlib import Path; from bnlib.publish import store\n"
+        "import resource, sys; from pathlib import Path; from bookbuild import store\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
         "store.write_atomically(Path(sys.argv[1]), 'x' * 99999)"
     )

@@ -84,24 +84,24 @@ def test_prose_pastes_records_formatted_and_the_page_does_not_show_them(notebook
 
 
 def test_a_name_is_given_once_in_a_notebook():
-    with pytest.raises(CellExecutionError, match="record 'how-many': want each name once"):
+    with pytest.raises(CellExecutionError, match="record 'how-many': expected each name once"):
         executed(CELLS[0], 'record("how-many", 43)')
-    with pytest.raises(CellExecutionError, match="claim 'a': want each name once"):
+    with pytest.raises(CellExecutionError, match="claim 'a': expected each name once"):
         executed('from bnlib.results import claim\nfor _ in "ab": claim("a", "holds", "twice")')
 
 
 def test_reading_refuses_a_key_that_occurs_twice(notebook):
     doubled = copy.deepcopy(notebook)
     doubled.cells[2].outputs = doubled.cells[0].outputs
-    with pytest.raises(ValueError, match="want each key once, got 'first-error' twice"):
+    with pytest.raises(ValueError, match="expected each key once, got 'first-error' twice"):
         results.read_outputs(doubled)
 
 
 @pytest.mark.parametrize("key", ["", "Upper", "two words", "-x", "x-", "a--b", "a_b", "a::b", 3])
 def test_key_is_a_kebab_case_slug(key):
-    with pytest.raises(ValueError, match="want a kebab-case slug"):
+    with pytest.raises(ValueError, match="expected a kebab-case slug"):
         results.record(key, 1.0)
-    with pytest.raises(ValueError, match="want a kebab-case slug"):
+    with pytest.raises(ValueError, match="expected a kebab-case slug"):
         results.claim(key, "holds", "because")
 
 
@@ -109,13 +109,13 @@ def test_key_is_a_kebab_case_slug(key):
     "value", [float("nan"), np.inf, np.array([1.0, -np.inf]), torch.tensor(float("nan"))]
 )
 def test_non_finite_number_is_refused(value):
-    with pytest.raises(ValueError, match="record 'a-key': want a finite number, got"):
+    with pytest.raises(ValueError, match="record 'a-key': expected a finite number, got"):
         results.record("a-key", value)
 
 
 @pytest.mark.parametrize("value", [None, {}, np.eye(2), [[1.0]], 1j, object()])
 def test_other_types_are_refused(value):
-    with pytest.raises(TypeError, match="want number, bool, str or a 1-D list, got"):
+    with pytest.raises(TypeError, match="expected number, bool, str or a 1-D list, got"):
         results.record("a-key", value)
 
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bnlib.publish import full, grids
-from bnlib.publish import notebook as nb
+from bookbuild import full, grids
+from bookbuild import notebook as nb
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book/reproduce.md").read_text()

@@ -24,7 +24,7 @@ execute: {execute_notebooks: cache, timeout: 100, stderr_output: show}
 repository: {url: ""}
 sphinx:
   recursive_update: true
-  extra_extensions: [bnlib.publish.sphinx_ext]
+  extra_extensions: [bookbuild.sphinx_ext]
   config: {project: Miniature, book_package: minilib, html_context: {default_mode: auto}}
 """
 TOC = """\

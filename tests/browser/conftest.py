@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bnlib.publish.host import compressed, served
+from bookbuild.host import compressed, served
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"

@@ -16,8 +16,8 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pypdf import PdfReader
 
-from bnlib.publish import pages, pdf
-from bnlib.publish.press import press
+from bookbuild import pages, pdf
+from bookbuild.press import press
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"

@@ -12,10 +12,11 @@ import nbformat
 import pytest
 import yaml
 
-from bnlib.publish import execute as ex
-from bnlib.publish import notebook as nb
-from bnlib.publish import store, worker
+from bnlib.parameters import check
 from bnlib.results import read_outputs
+from bookbuild import execute as ex
+from bookbuild import notebook as nb
+from bookbuild import store, worker
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -62,7 +63,7 @@ def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_all
     declared = nb.parameters(nb.read(path))
     assert declared, "want a cell tagged 'parameters'"
     assert all(parameter.comment for parameter in declared.values())
-    nb.check(declared, _smoke(path.stem))
+    check(declared, _smoke(path.stem))
 
 
 @every_notebook

@@ -48,7 +48,7 @@ def test_a_scheduler_lost_for_good_ends_the_sweep_with_what_to_do(
     from click.testing import CliRunner
 
     from bnlib.__main__ import main
-    from bnlib.publish import cluster as module
+    from bookbuild import cluster as module
 
     toy = book()
     scheduler = cluster.scheduler()
@@ -75,7 +75,7 @@ def test_an_address_without_a_scheduler_is_refused(book, monkeypatch):
     from click.testing import CliRunner
 
     from bnlib.__main__ import main
-    from bnlib.publish import cluster as module
+    from bookbuild import cluster as module
 
     monkeypatch.chdir(book().root)
     monkeypatch.setattr(module.connect.__wrapped__, "__kwdefaults__", {"patience": 0.5})
@@ -87,7 +87,7 @@ def test_an_address_without_a_scheduler_is_refused(book, monkeypatch):
 
 
 def test_workers_that_do_not_start_are_told(book, monkeypatch):
-    from bnlib.publish import cluster as module
+    from bookbuild import cluster as module
 
     monkeypatch.setattr(module.sys, "executable", "/bin/false")
     with module.connect(None, 1) as found, pytest.raises(module.SchedulerError, match="not start"):

@@ -1,0 +1,70 @@
+"""From measured values to a verdict: the few shapes that decision rules have.
+
+A rule stands in `book/claims.toml`, in words, before the run; a chapter's `decide` module says it
+with these functions. An interval is anything with `low` and `high`, numbers or arrays of them; an
+array counts as one statement, true where all its entries are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def verdict(holds: Any, partly: Any = False) -> str:
+    """The ladder: holds, else partly, else fails."""
+    return "holds" if holds else "partly" if partly else "fails"
+
+
+def count(right: Iterable[Any], *, holds: int | None = None, partly: int | None = 1) -> str:
+    """Verdict on how many cells came out right: `holds` of them or more, `partly` or more.
+
+    holds: all cells unless given.  partly: None leaves that rung out.
+    Raises ValueError without a cell, where all and none are the same.
+    """
+    cells = [bool(cell) for cell in right]
+    if not cells:
+        raise ValueError("expected cells to count, got none")
+    number = sum(cells)
+    enough = len(cells) if holds is None else holds
+    return verdict(number >= enough, partly is not None and number >= partly)
+
+
+def majority(right: Iterable[Any]) -> str:
+    """holds: right in more than half of the cells.  partly: in some.  fails: in none."""
+    cells = list(right)
+    return count(cells, holds=len(cells) // 2 + 1)
+
+
+def above(interval: Any, threshold: float, partly: float | None = None) -> str:
+    """holds: the interval lies above the threshold.  partly: above the lower one.  fails: else."""
+    low = np.asarray(interval.low)
+    return verdict((low > threshold).all(), partly is not None and (low > partly).all())
+
+
+def below(interval: Any, threshold: float, partly: float | None = None) -> str:
+    """holds: the interval lies below the threshold.  partly: below the upper one.  fails: else."""
+    high = np.asarray(interval.high)
+    return verdict((high < threshold).all(), partly is not None and (high < partly).all())
+
+
+def within(interval: Any, margin: float) -> bool:
+    """Equivalence: whether the interval lies within (-margin, margin), at every entry.
+
+    Raises ValueError for a margin that is not positive: it is fixed before the run.
+    """
+    if not margin > 0:
+        raise ValueError(f"expected margin > 0, got {margin}; with no margin nothing is equivalent")
+    return bool(np.all((np.asarray(interval.low) > -margin) & (np.asarray(interval.high) < margin)))
+
+
+def inside(truth: Any, interval: Any) -> np.ndarray:
+    """Where an interval has the value that a law gives, entry by entry; a closed interval."""
+    return (np.asarray(interval.low) <= truth) & (truth <= np.asarray(interval.high))
+
+
+def simultaneous(statements: int, level: float = 0.95) -> float:
+    """The level of each of so many intervals that hold together at `level`, by Bonferroni."""
+    return 1 - (1 - level) / statements

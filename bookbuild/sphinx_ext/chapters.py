@@ -1,0 +1,208 @@
+"""Execute the chapters that are outdated, and let every page know what was computed."""
+
+import copy
+import json
+import platform
+import re
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+from bnlib.results import CLAIM_MIME, RECORD_MIME
+from bookbuild import notebook as nb
+from bookbuild import sources, store
+from bookbuild.execute import describe, execute, plan
+
+logger = logging.getLogger(__name__)
+SHOWN = ("jupyter-book", "sphinx", "myst-nb", "papermill", "ipykernel", *sorted(sources.PACKAGES))
+_COMPLETE = "complete"
+
+
+class Chapter(NamedTuple):
+    """An executed notebook of the table of contents. stamp: key, outputs, seconds, cpu_seconds.
+
+    executed: as the store has it. ready: today's source with these outputs.
+    """
+
+    docname: str
+    path: Path
+    executed: Any
+    ready: Any
+    stamp: dict[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """The bare name."""
+        return self.path.stem
+
+
+class Book(NamedTuple):
+    """What one build is made of: its chapters by slug, and the cache that has them all."""
+
+    chapters: dict[str, Chapter]
+    cache: Path
+
+
+_books: WeakKeyDictionary[Sphinx, Book] = WeakKeyDictionary()
+
+
+def of(app: Sphinx) -> dict[str, Chapter]:
+    """The chapters of this build by slug, in the order of the book."""
+    return _books[app].chapters
+
+
+def versions() -> dict[str, str]:
+    """Versions that the status page shows."""
+    python = platform.python_version()
+    found = {name: sources.installed(name) for name in SHOWN}
+    return {"Python": python, **{name: value for name, value in found.items() if value}}
+
+
+def ignore_stray_files(app: Sphinx, config: Config) -> None:
+    """Keep sphinx-external-toc from excluding each file that the table of contents lacks.
+
+    Its list is part of the configuration: any new file in the tree would change every page's
+    inputs. `prepare` names the files that are included instead.
+    """
+    config["external_toc_exclude_missing"] = False
+
+
+def prepare(app: Sphinx, config: Config) -> None:
+    """Execute what is outdated, in parallel, and fill the cache that myst-nb will look into.
+
+    Raises ExtensionError, which ends the build, after all other notebooks have been executed.
+    """
+    root = Path(app.srcdir)
+    config["include_patterns"] = sorted(f"{_bare(name)}.*" for name in config.external_site_map)
+    runs = {name: _plan(root, name, config) for name in _notebooks(root, config)}
+    reports = execute(
+        runs.values(), jobs=config.book_jobs or None, timeout=config.nb_execution_timeout
+    )
+    failed = [report for report in reports if not report.ok]
+    if failed:
+        raise ExtensionError("\n".join(["notebooks failed", *map(describe, failed)]))
+    chapters = [_chapter(name, run) for name, run in runs.items()]
+    cache = _fill(Path(app.outdir).parent / ".jupyter_cache", chapters)
+    _books[app] = Book({chapter.slug: chapter for chapter in chapters}, cache)
+
+
+def use_cache(app: Sphinx) -> None:
+    """Hand the cache to myst-nb; as configuration, its name would have every page read again."""
+    env: Any = app.env
+    env.mystnb_config = env.mystnb_config.copy(execution_cache_path=str(_books[app].cache))
+
+
+def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
+    """Pages to read again because an execution is another one, though their files did not change.
+
+    That is the chapter itself, and every page that may show a number of it: all that paste any
+    value (a page may have read it from anywhere), the ledger, the map and the status page.
+    """
+    now = {chapter.docname: chapter.stamp for chapter in of(app).values()}
+    before, env.book_stamps = getattr(env, "book_stamps", None), (now, versions())
+    if before == env.book_stamps:
+        return []
+    changed = {name for name in now if not before or before[0].get(name) != now[name]}
+    changed |= {name for name in env.found_docs if _shows_values(env, name)}
+    return sorted(changed - added)
+
+
+def _shows_values(env: Any, docname: str) -> bool:
+    text = Path(env.doc2path(docname)).read_text(encoding="utf-8")
+    return bool(re.search(r"glue|\{(chapter-map|ledger|status|include)\}|\{\{", text))
+
+
+def retitled(app: Sphinx, env: Any) -> list[str]:
+    """All pages, if a title changed: each page has them in its table of contents."""
+    now = {name: title.astext() for name, title in env.titles.items()}
+    before, env.book_titles = getattr(env, "book_titles", now), now
+    return [] if before == now else sorted(env.found_docs)
+
+
+def forget_after_warnings(app: Sphinx, error: Exception | None) -> None:
+    """After a build with warnings let the next one read every page again.
+
+    An incremental build repeats no warning of a page that did not change: red, then green, with
+    nothing repaired. Sphinx itself forgets only after an exception.
+    """
+    if app._warncount:
+        (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
+
+
+def _notebooks(root: Path, config: Config) -> list[str]:
+    names = map(_bare, config.external_site_map)
+    return [name for name in names if (root / f"{name}.ipynb").is_file()]
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(".ipynb").removesuffix(".md")
+
+
+def _plan(root: Path, docname: str, config: Config) -> Any:
+    try:
+        return plan(root / f"{docname}.ipynb", root=root, package=config.book_package)
+    except ValueError as error:
+        raise ExtensionError(str(error)) from error
+
+
+def _chapter(docname: str, run: Any) -> Chapter:
+    executed = store.get(run.folder, run.slug, run.key)
+    if executed is None:
+        raise ExtensionError(f"{run.path} was damaged while this build ran; build again")
+    ready = nb.read(run.notebook)
+    # Same key, so the code cells correspond in order.
+    for cell, done in zip(nb.code_cells(ready), nb.code_cells(executed), strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    return Chapter(docname, run.notebook, executed, ready, dict(executed.metadata[store.STAMP]))
+
+
+def _fill(cache: Path, chapters: list[Chapter]) -> Path:
+    """The folder of a jupyter-cache that has every chapter; filled from here, by one process.
+
+    jupyter-cache compares all metadata of the code cells and the kernelspec, but no library: hence
+    a folder a digest. Other folders are removed, since the store refills them at no cost.
+    """
+    content = [[c.stamp, c.ready.metadata.get("kernelspec"), _code(c.ready)] for c in chapters]
+    folder = cache / _sha(content)
+    if not (folder / _COMPLETE).is_file():
+        shutil.rmtree(cache, ignore_errors=True)
+        _write(folder, chapters)
+        (folder / _COMPLETE).touch()
+    return folder
+
+
+def _code(book: Any) -> list[Any]:
+    """Code cells without their outputs, of which the stamp has a digest."""
+    return [{**cell, "outputs": []} for cell in nb.code_cells(book)]
+
+
+def _write(folder: Path, chapters: list[Chapter]) -> None:
+    from jupyter_cache import get_cache
+    from jupyter_cache.base import CacheBundleIn
+
+    cache = get_cache(folder)
+    for chapter in chapters:
+        book = copy.deepcopy(chapter.ready)
+        _drop_private(book)
+        data = {"execution_seconds": chapter.stamp["seconds"]}
+        bundle = CacheBundleIn(book, str(chapter.path), data=data)
+        cache.cache_notebook_bundle(bundle, check_validity=True, overwrite=True)
+
+
+def _drop_private(book: Any) -> None:
+    """Remove what only the ledger reads: myst-nb warns of MIME types that it does not know."""
+    for cell in nb.code_cells(book):
+        for output in cell.outputs:
+            for mime in (RECORD_MIME, CLAIM_MIME):
+                output.get("data", {}).pop(mime, None)
+
+
+def _sha(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""Ship each chapter as executed notebook, as stripped notebook and as data, with links to them.
+
+The directive `downloads` stands for links to what belongs to the whole book; a chapter gets its own
+links at its end.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from bnlib.results import read_outputs
+from bookbuild import downloads, store
+from bookbuild import notebook as nb
+from bookbuild.sphinx_ext import chapters, ledger
+
+_TOLD = ("statement", "source", "rule")  # of the register's entry on a claim
+
+
+class Downloads(SphinxDirective):
+    """A slot for links to the book's files."""
+
+    def run(self) -> list[nodes.Node]:
+        """Give the empty slot; it is filled when the files are there."""
+        return [nodes.raw("", downloads.slot(downloads.BOOK), format="html")]
+
+
+def add_slot(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Put a slot at the end of each chapter."""
+    slugs = [chapter.slug for chapter in chapters.of(app).values() if chapter.docname == page]
+    if slugs and "body" in context:
+        context["body"] += downloads.slot(slugs[0])
+
+
+def ship(app: Sphinx, error: Exception | None) -> None:
+    """Write the files of this build and link them."""
+    if error or app.builder.format != "html":
+        return
+    html, book = Path(app.outdir), chapters.of(app).values()
+    path = Path(app.srcdir) / app.config.book_claims
+    register = ledger.register(path) if path.is_file() else []
+    found = {chapter.slug: _results(chapter, register) for chapter in book}
+    folder = html / downloads.FOLDER
+    for chapter in book:
+        executed, source = f"{nbformat.writes(chapter.ready)}\n", chapter.path.read_text("utf-8")
+        _write(folder / downloads.executed(chapter.slug), executed)
+        _write(folder / downloads.stripped(chapter.slug), source)
+        _write(folder / downloads.results(chapter.slug), _json(app, found[chapter.slug]))
+        # The theme's download button: the executed notebook, not the stripped source.
+        _write(html / "_sources" / f"{chapter.docname}.ipynb", executed)
+    _write(folder / downloads.ALL_RESULTS, _json(app, {"chapters": found}))
+    downloads.drop_outdated(html)
+    downloads.fill(html)
+
+
+def _results(chapter: chapters.Chapter, register: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a chapter measured, with which parameters, and what that says of its claims."""
+    records, claims = read_outputs(chapter.executed)
+    told = {claim["id"]: {name: claim[name] for name in _TOLD} for claim in register}
+    parameters = nb.parameters(nb.read(chapter.path))
+    return {
+        "chapter": chapter.slug,
+        "page": f"{chapter.docname}.html",
+        "key": chapter.stamp["key"],
+        "parameters": {name: parameter.default for name, parameter in parameters.items()},
+        "records": {name: _without(record, "key") for name, record in records.items()},
+        "claims": {name: told.get(name, {}) | _without(c, "id") for name, c in claims.items()},
+    }
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The entries that say something, without the one that is the key already."""
+    return {key: value for key, value in values.items() if key != name and value not in (None, "")}
+
+
+def _json(app: Sphinx, content: dict[str, Any]) -> str:
+    whole = {"book": app.config.project, "versions": chapters.versions(), **content}
+    return f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        store.write_atomically(path, text)

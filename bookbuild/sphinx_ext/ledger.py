@@ -1,0 +1,164 @@
+"""The directive `ledger`: the register of claims, joined with the verdicts that notebooks computed.
+
+A claim without a verdict, a verdict without a claim in the register, and a verdict other than the
+expected one are warnings, so that a book built with warnings as errors cannot hide them.
+"""
+
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from bnlib.results import VERDICTS, read_outputs
+from bookbuild.sphinx_ext import chapters
+
+logger = logging.getLogger(__name__)
+_LINK = "ledger-link"
+
+
+class Entry(NamedTuple):
+    """A registered claim, and what its chapter's execution says: the output, or a problem."""
+
+    claim: dict[str, Any]
+    docname: str
+    found: dict[str, Any]
+    problem: str
+
+
+def register(path: Path) -> list[dict[str, Any]]:
+    """The claims of a register file. Raises ValueError for an entry that lacks something."""
+    claims = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
+    for claim in claims:
+        for field in ("id", "statement", "source", "chapter", "expected", "rule"):
+            if field not in claim:
+                raise ValueError(f"{path.name}: claim {claim.get('id')!r} lacks {field!r}")
+        if claim["expected"] not in VERDICTS:
+            got = claim["expected"]
+            raise ValueError(f"{path.name}: {claim['id']}: want one of {VERDICTS}, got {got!r}")
+    return claims
+
+
+def join(claims: list[dict[str, Any]], book: dict[str, chapters.Chapter]) -> list[Entry]:
+    """Every registered claim with its computed verdict, in the order of the register."""
+    outputs = {slug: read_outputs(chapter.executed)[1] for slug, chapter in book.items()}
+    return [_entry(claim, book, outputs) for claim in claims]
+
+
+def unregistered(claims: list[dict[str, Any]], book: dict[str, chapters.Chapter]) -> list[str]:
+    """Verdicts that no entry of the register asks for, as `chapter: id`."""
+    known = {(claim["chapter"], claim["id"]) for claim in claims}
+    found = [(slug, id_) for slug, c in book.items() for id_ in read_outputs(c.executed)[1]]
+    return [f"{slug}: {id_}" for slug, id_ in found if (slug, id_) not in known]
+
+
+class Ledger(SphinxDirective):
+    """A count of the verdicts, and the table of claims."""
+
+    def run(self) -> list[nodes.Node]:
+        """Build the nodes, and warn where register and executions disagree."""
+        path = Path(self.env.srcdir) / self.config.book_claims
+        self.env.note_dependency(str(path))
+        book = chapters.of(self.env.app)
+        try:
+            claims = register(path)
+        except (OSError, ValueError) as error:
+            self._warn(str(error))
+            return []
+        entries = join(claims, book)
+        for entry in entries:
+            if entry.problem:
+                self._warn(f"claim {entry.claim['id']!r}: {entry.problem}")
+        for name in unregistered(claims, book):
+            self._warn(f"a verdict without an entry in {path.name}: {name}")
+        return [_count(entries), self._table(entries)]
+
+    def _warn(self, message: str) -> None:
+        logger.warning(message, location=self.get_location(), type="ledger")
+
+    def _table(self, entries: list[Entry]) -> nodes.table:
+        heads = [[nodes.paragraph("", name)] for name in ("Claim", "Verdict", "What was measured")]
+        rows = [[self._claim(entry), _verdict(entry), self._measured(entry)] for entry in entries]
+        return table("ledger", heads, rows)
+
+    def _claim(self, entry: Entry) -> list[nodes.Node]:
+        claim = entry.claim
+        cited = "".join(f" {{cite}}`{key}`" for key in claim.get("cite", []))
+        return [
+            *self._text(claim["statement"], "ledger-statement"),
+            *self._text(f"{claim['source']}{cited}", "ledger-source"),
+        ]
+
+    def _measured(self, entry: Entry) -> list[nodes.Node]:
+        evidence = nodes.paragraph("", entry.found.get("evidence", entry.problem))
+        evidence["classes"].append("ledger-evidence")
+        rule = self._text(f"Decided by: {entry.claim['rule']}", "ledger-rule")
+        chapter = self._text(f"{{doc}}`/{entry.docname}`", "ledger-chapter")
+        return [evidence, *rule, *(chapter if entry.docname else [])]
+
+    def _text(self, text: str, name: str) -> list[nodes.Node]:
+        """Parse one paragraph of the page's markup: formulas and citations work in it."""
+        box = nodes.Element()
+        box.document = self.state.document
+        self.state.nested_parse(StringList([text], self.get_source_info()[0]), 0, box)
+        for child in box.children:
+            if isinstance(child, nodes.Element):
+                child["classes"].append(name)
+        return box.children
+
+
+def resolve_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Point the verdicts to their cells; the builder knows the path only now."""
+    for node in list(doctree.findall(nodes.reference)):
+        if _LINK in node:
+            target, anchor = node[_LINK]
+            node["refuri"] = f"{app.builder.get_relative_uri(docname, target)}#{anchor}"
+
+
+def table(name: str, heads: list[Any], rows: list[Any]) -> nodes.table:
+    """A table of docutils nodes with a class name; a cell is a list of nodes."""
+    group = nodes.tgroup(cols=len(heads))
+    group += [nodes.colspec(colwidth=1) for _ in heads]
+    group += nodes.thead("", _row(heads))
+    group += nodes.tbody("", *[_row(row) for row in rows])
+    return nodes.table("", group, classes=[name])
+
+
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
+    return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
+
+
+def _entry(claim: dict[str, Any], book: dict[str, Any], outputs: dict[str, Any]) -> Entry:
+    slug = claim["chapter"]
+    if slug not in book:
+        return Entry(claim, "", {}, f"its chapter {slug!r} is not an executed page of this book")
+    found = outputs[slug].get(claim["id"], {})
+    problem = ""
+    if not found:
+        problem = f"chapter {slug!r} gave no verdict on it"
+    elif found["verdict"] != claim["expected"]:
+        problem = f"expected {claim['expected']!r}, computed {found['verdict']!r}"
+    return Entry(claim, book[slug].docname, found, problem)
+
+
+def _count(entries: list[Entry]) -> nodes.paragraph:
+    count = Counter(entry.found.get("verdict") for entry in entries)
+    parts = ", ".join(f"{verdict}: {count[verdict]}" for verdict in VERDICTS)
+    return nodes.paragraph(
+        "", f"Claims tested: {len(entries)} ({parts}).", classes=["ledger-count"]
+    )
+
+
+def _verdict(entry: Entry) -> list[nodes.Node]:
+    verdict = entry.found.get("verdict")
+    if verdict is None:
+        return [nodes.paragraph("", "not computed")]
+    link = nodes.reference("", verdict, internal=True, classes=["verdict", f"verdict-{verdict}"])
+    link[_LINK] = (entry.docname, f"claim-{entry.claim['id']}")
+    link["refuri"] = ""
+    return [nodes.paragraph("", "", link)]
