@@ -10,8 +10,8 @@ from torch import Tensor
 from bnlib import data, interactions, reference, training
 from bnlib.experiments import ablation
 from bnlib.experiments.interactions import aim, descend, problem
-from bnlib.experiments.limits import feature_rank
 from bnlib.experiments.redundancy import ACTIVATIONS
+from bnlib.floors import feature_rank
 from bnlib.landscape import ics_change, layer_gradient_norms
 from bnlib.layer import batch_norm
 from bnlib.networks.seed_batched import SeedBatchedMLP
