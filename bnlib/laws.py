@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.integrate import quad
-from scipy.special import betainc, betaln, gammaln
+from scipy.special import betainc, betaln, gammaln, ndtr
 
 
 def ema_noise(a: float) -> float:
@@ -157,6 +157,27 @@ def pair_gain_moment(power: int, eps: float) -> float:
         return pair_gain(gap, eps) ** power * density * np.sqrt(eps) / np.cos(t) ** 2
 
     return 2 * quad(integrand, 0, np.pi / 2, limit=200, epsabs=0, epsrel=1e-10)[0]
+
+
+def gate_rate(gamma: ArrayLike, beta: ArrayLike) -> np.ndarray:
+    """How often a ReLU after the normalization is open, if x_hat is standard normal.
+
+        P(y > 0) = Phi(beta / |gamma|)
+
+    gamma = 0 gives a constant: 1 if beta > 0, otherwise 0.  Computed in float64.
+    Consequence: unchanged by every gauge, and by scaling gamma and beta together.
+    """
+    size, shift = np.abs(gamma), np.asarray(beta, dtype=float)
+    limit = np.where(shift > 0, np.inf, -np.inf)
+    return ndtr(np.divide(shift, size, out=limit, where=size > 0))
+
+
+def saturation_rate(gamma: ArrayLike, beta: ArrayLike, top: float = 6.0) -> np.ndarray:
+    """How often the output is above `top`, if x_hat is standard normal: Phi((beta - top)/|gamma|).
+
+    Consequence: unchanged by every gauge; not by scaling gamma and beta together.
+    """
+    return gate_rate(gamma, np.asarray(beta) - top)
 
 
 def _need_rows(m: int, least: int) -> None:

@@ -141,3 +141,19 @@ def test_mean_gain_does_not_vanish_with_eps_and_its_square_diverges():
     mean, square = (laws.pair_gain_moment(k, 1e-8) for k in (1, 2))
     assert mean == pytest.approx(2 / np.sqrt(np.pi), rel=1e-3)
     assert square == pytest.approx(3 * np.pi / 8 / np.sqrt(np.pi) / 1e-4, rel=1e-3)
+
+
+def test_gate_rates_by_hand():
+    gamma, beta = np.array([2.0, -2.0, 0.0, 0.0]), np.array([2.0, 2.0, 1.0, -1.0])
+    np.testing.assert_allclose(laws.gate_rate(gamma, beta), [0.841344746, 0.841344746, 1, 0])
+    np.testing.assert_allclose(laws.saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
+
+
+def test_gate_rates_move_neither_with_a_sign_nor_with_a_common_factor_and_saturation_does():
+    rng = np.random.default_rng(0)
+    gamma, beta = rng.normal(size=50), rng.normal(size=50)
+    np.testing.assert_array_equal(laws.gate_rate(-gamma, beta), laws.gate_rate(gamma, beta))
+    np.testing.assert_allclose(laws.gate_rate(3 * gamma, 3 * beta), laws.gate_rate(gamma, beta))
+    assert not np.allclose(
+        laws.saturation_rate(3 * gamma, 3 * beta), laws.saturation_rate(gamma, beta)
+    )

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from bnlib import floors, reference, training
+from bnlib.activations import FUNCTIONS
 from bnlib.experiments.ablation import ARMS
 from bnlib.networks.seed_batched import Moments, SeedBatchedMLP
 from bnlib.networks.spec import Spec
 
 FOUR = ("none", "gamma", "beta", "both")
-ACTIVATIONS = {"relu": lambda u: np.maximum(u, 0), "tanh": np.tanh}
 Stats = dict[int, Moments]
 
 
@@ -149,7 +149,7 @@ def random_features(
     gamma = gamma if ARMS[arm].get("scale", True) else np.ones(units)
     beta = beta if ARMS[arm].get("shift", True) else np.zeros(units)
     y, _ = reference.forward(x[:, None] * weight, gamma, beta, eps=0.0)
-    return ACTIVATIONS[activation](y)
+    return FUNCTIONS[activation](y)
 
 
 def fit_output(arm: str, seeds: Sequence[int], *, m: int, steps: int) -> Fit:

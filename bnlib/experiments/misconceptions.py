@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bnlib import data, interactions, reference, training
+from bnlib.activations import FUNCTIONS
 from bnlib.experiments import ablation
 from bnlib.experiments.interactions import aim, descend, problem
-from bnlib.experiments.redundancy import ACTIVATIONS
 from bnlib.floors import feature_rank
 from bnlib.landscape import ics_change, layer_gradient_norms
 from bnlib.layer import batch_norm
@@ -103,7 +103,7 @@ def feature_ranks(
     found = {}
     for name, (gamma, beta) in arms.items():
         y, _ = reference.forward(z, gamma, beta, eps=0)
-        found[name] = {act: feature_rank(ACTIVATIONS[act](y)) for act in ("relu", "tanh")}
+        found[name] = {act: feature_rank(FUNCTIONS[act](y)) for act in ("relu", "tanh")}
     return found
 
 

@@ -189,11 +189,6 @@ def test_subsets_train_what_they_say_and_as_many_random_weights_as_scales_and_sh
     assert moved == {"gamma", "beta"}
 
 
-def test_gate_rate_is_normal_in_beta_over_the_size_of_gamma():
-    rate = subsets.gate_rate(np.array([1.0, -1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0, -1.0]))
-    assert rate == pytest.approx([0.5, 0.8413447, 1.0, 0.0])
-
-
 def test_data_and_widths_that_do_not_fit_are_refused_before_training(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"want an \.npz file with X and y"):
         ablation.splits(tmp_path / "no.npz", SEEDS, batch=8)
