@@ -67,8 +67,7 @@ def spec(arm: str, architecture: str, rows: data.Split, width: int) -> Spec:
     """The network of an arm on these rows. Raises ValueError for a width below 1."""
     options: Settings = {"norm": "batch"} | ARCHITECTURES[architecture] | ARMS[arm]
     depth, logits = options.pop("depth"), options.pop("logits", False)
-    classes = 1 + int(max(rows.y_train.max(), rows.y_test.max()))
-    sizes = (rows.x_train.shape[-1], *(width,) * depth, classes)
+    sizes = (rows.x_train.shape[-1], *(width,) * depth, rows.classes)
     return Spec(sizes, output_norm=options["norm"] if logits else "none", **options)
 
 

@@ -15,8 +15,9 @@ import torch
 from bnlib import floors, reference, training
 from bnlib.activations import FUNCTIONS
 from bnlib.experiments.ablation import ARMS
-from bnlib.networks.seed_batched import Moments, SeedBatchedMLP
+from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
+from bnlib.rows import Moments
 
 FOUR = ("none", "gamma", "beta", "both")
 Stats = dict[int, Moments]

@@ -50,7 +50,7 @@ def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
         mu = wide.mean(axis=0)
         var = np.square(wide - mu).mean(axis=0)
     elif method == "recentred":
-        mu, var, _ = reference.statistics(x)
+        mu, var = reference.statistics(x)
     gamma, beta = (v.astype(x.dtype) for v in identity.restoring(mu, var, eps=eps))
     if method == "torch":
         args = (torch.tensor(v) for v in (x, beta, gamma, gamma, beta))

@@ -44,7 +44,7 @@ def accuracies(
     start and batches in every arm.
     """
     seeds, found = range(len(rows.x_train)), {}
-    sizes = (rows.x_train.shape[2], *hidden, 1 + int(rows.y_train.max()))
+    sizes = (rows.x_train.shape[2], *hidden, rows.classes)
     for name, options in arms.items():
         net = SeedBatchedMLP(Spec(sizes, **options), seeds, torch.float32)
         recipe = {"batch": 64, "lr": 0.1, "momentum": 0.9, "schedule": "cosine"}

@@ -22,8 +22,7 @@ SUBSETS = ("all", "gamma, beta", "gamma", "beta", "random weights", "output laye
 
 def network(rows: data.Split, hidden: Sequence[int]) -> Spec:
     """Linear - BN - ReLU, repeated, and an output layer with a bias."""
-    classes = 1 + int(max(rows.y_train.max(), rows.y_test.max()))
-    return Spec((rows.x_train.shape[-1], *hidden, classes))
+    return Spec((rows.x_train.shape[-1], *hidden, rows.classes))
 
 
 def choose(subset: str, net: SeedBatchedMLP) -> dict[str, Any]:

@@ -56,13 +56,13 @@ def identity_numbers(
     constants = identity.Constants(np.array([gamma]), np.array([beta]))
 
     def error(k: int) -> float:
-        mu, var, _ = reference.statistics(batch(m, k)[:, None])
+        mu, var = reference.statistics(batch(m, k)[:, None])
         return float(identity.batch_error(mu, var, constants, eps=eps)[0]) / SIGMA**2
 
     errors = [error(k) for k in range(1, seen + 1)]
     return {
         "x": x,
-        "mu": float(found.mu[0]),
+        "mu": float(found.mean[0]),
         "var": float(found.var[0]),
         "x-hat": tape.x_hat[:, 0],
         "y": y[:, 0],
