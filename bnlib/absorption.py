@@ -1,6 +1,7 @@
 """What neighboring layers can absorb: the weights that make gamma and beta superfluous.
 
 A layer before batch normalization has weight (c, d) and one after it weight (n, c), bias (n,).
+Into the layer before, in evaluation mode: `gauge.fold_bn`.
 """
 
 from __future__ import annotations
@@ -58,22 +59,3 @@ def through_relu(gamma: np.ndarray, beta: np.ndarray, after: Linear) -> Absorbed
     shift = np.divide(beta, size, out=np.zeros_like(size), where=~dead)
     linear = Linear(after.weight * size, after.bias + after.weight @ constant)
     return Absorbed(np.where(gamma < 0, -1.0, 1.0), shift, linear)
-
-
-def into_previous(
-    gamma: np.ndarray,
-    beta: np.ndarray,
-    mean: np.ndarray,
-    var: np.ndarray,
-    before: Linear,
-    *,
-    eps: float,
-) -> Linear:
-    """The layer before with all of evaluation-mode normalization folded into it [BN.4].
-
-        W' = diag(k) W        b' = k * (b - mean) + beta        k = gamma / sqrt(var + eps)
-
-    Exact in evaluation only: in training mode mean and var are those of each batch.
-    """
-    k = gamma / np.sqrt(var + eps)
-    return Linear(before.weight * k[:, None], k * (before.bias - mean) + beta)

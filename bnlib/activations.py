@@ -7,6 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda u: u,
+    "relu": lambda u: np.maximum(u, 0),
+    "leaky relu": lambda u: np.maximum(u, 0.1 * u),
+    "tanh": np.tanh,
+    "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
+}
+"""On NumPy arrays; those of networks are `networks.spec.ACTIVATIONS`."""
+
 WIDEST = 12.0  # beyond it the normal weight is below 1e-31
 
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,16 +19,26 @@ from sklearn.datasets import load_digits, load_sample_images
 
 NAMES = ("digits", "mnist1d")
 TRAIN_SHARE = 0.75  # of an .npz, as for digits
+FLOOR = 0.1 / 16  # least deviation of a column to divide by: 0.1 grey levels of 16, in [0, 1]
+LIMIT = 4.0  # standardized columns are clipped here
 SMALLEST_CROP = 160  # pixels; smaller ones show texture, not objects
 
 
 class Split(NamedTuple):
-    """Training and test rows of one seed: x float64 (n, d), y int64 (n,) in 0 .. k-1."""
+    """Training and test rows: x float64 (n, d), y int64 (n,) in 0 .. k-1; a split of one seed.
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    Several seeds are stacked, x (S, n, d), y (S, n).  NumPy arrays, or torch tensors.
+    """
+
+    x_train: Any
+    y_train: Any
+    x_test: Any
+    y_test: Any
+
+    @property
+    def classes(self) -> int:
+        """The number k of classes."""
+        return 1 + int(max(self.y_train.max(), self.y_test.max()))
 
 
 def load(name_or_path: str | Path, seed: int) -> Split:
@@ -46,6 +56,15 @@ def load(name_or_path: str | Path, seed: int) -> Split:
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"want one of {NAMES} or a path ending in .npz, got {name!r}{hint}")
+
+
+def standardized(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Each column with the mean 0 and deviation 1 of the rows `like`, of x itself unless given.
+
+    Columns that hardly vary stay quiet, and values beyond `LIMIT` deviations are clipped.
+    """
+    rows = x if like is None else like
+    return np.clip((x - rows.mean(0)) / np.maximum(rows.std(0), FLOOR), -LIMIT, LIMIT)
 
 
 def digits_split(seed: int, n_train: int = 1347) -> Split:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betainc, betaln, gammaln
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import betainc, betaln, gammaln, ndtr
 
 
 def ema_noise(a: float) -> float:
@@ -92,6 +96,88 @@ def energy_kept(m: int, rho: float = 1.0) -> float:
     """
     _need_rows(m, 2)
     return ((m - 2) + (1 - rho) ** 2) / m
+
+
+def expected_error(
+    m: int, gamma: float, beta: float, *, mu: float, sigma: float, eps: float
+) -> float:
+    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
+
+        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
+
+    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
+    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
+    """
+    _need_rows(m, 2)
+
+    def density(chi: float) -> float:
+        var = sigma**2 * chi**2 / m
+        return float(stats.chi.pdf(chi, m - 1) * (gamma / np.sqrt(var + eps) - 1) ** 2 * var)
+
+    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
+    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
+    return float((scale + (beta - mu) ** 2) / sigma**2 + 1 / m)
+
+
+def norm4(eta: float, decay: float, g2: Any, u0: Any, t: Any) -> Any:
+    """The fourth power u of the norm of a row after t steps of SGD with weight decay.
+
+        u(t) = u* + (u0 - u*) exp(-4 eta decay t),    u* = eta g2 / (2 decay)
+
+    g2: squared norm of the gradient at the direction of unit length.  Without decay
+    u = u0 + 2 eta^2 g2 t.  Source: vanlaarhoven2017.
+    """
+    if decay == 0:
+        return u0 + 2 * eta**2 * g2 * t
+    fixed = eta * g2 / (2 * decay)
+    return fixed + (u0 - fixed) * np.exp(-4 * eta * decay * t)
+
+
+def pair_gain(gap: Any, eps: float) -> Any:
+    """The only eigenvalue of two rows that is not 0, from half their difference; gamma = 1.
+
+        G = eps / (gap^2 + eps)^(3/2)
+
+    Consequences: at most eps^(-1/2), at a tie; its integral over gap is 2 for every eps.
+    """
+    return eps * (np.square(gap) + eps) ** -1.5
+
+
+def pair_gain_moment(power: int, eps: float) -> float:
+    """E[G^power] over pairs of independent standard Gaussian rows, by quadrature.
+
+    Half their difference is N(0, 1/2).  In the angle t, gap = sqrt(eps) tan t, the spike of G is
+    a power of a cosine: nothing narrow is left to miss.
+    Consequences for small eps: 2 p(0) = 2/sqrt(pi) for power 1; p(0) 3 pi / (8 sqrt(eps)) for 2.
+    """
+
+    def integrand(t: float) -> float:
+        gap = np.sqrt(eps) * np.tan(t)
+        density = np.exp(-(gap**2)) / np.sqrt(np.pi)
+        return pair_gain(gap, eps) ** power * density * np.sqrt(eps) / np.cos(t) ** 2
+
+    return 2 * quad(integrand, 0, np.pi / 2, limit=200, epsabs=0, epsrel=1e-10)[0]
+
+
+def gate_rate(gamma: ArrayLike, beta: ArrayLike) -> np.ndarray:
+    """How often a ReLU after the normalization is open, if x_hat is standard normal.
+
+        P(y > 0) = Phi(beta / |gamma|)
+
+    gamma = 0 gives a constant: 1 if beta > 0, otherwise 0.  Computed in float64.
+    Consequence: unchanged by every gauge, and by scaling gamma and beta together.
+    """
+    size, shift = np.abs(gamma), np.asarray(beta, dtype=float)
+    limit = np.where(shift > 0, np.inf, -np.inf)
+    return ndtr(np.divide(shift, size, out=limit, where=size > 0))
+
+
+def saturation_rate(gamma: ArrayLike, beta: ArrayLike, top: float = 6.0) -> np.ndarray:
+    """How often the output is above `top`, if x_hat is standard normal: Phi((beta - top)/|gamma|).
+
+    Consequence: unchanged by every gauge; not by scaling gamma and beta together.
+    """
+    return gate_rate(gamma, np.asarray(beta) - top)
 
 
 def _need_rows(m: int, least: int) -> None:

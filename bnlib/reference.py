@@ -17,17 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnlib.rows import Grads, blocks, check_inputs, empty_lines, from_lines, lines, row_count
+from bnlib.rows import (
+    Grads,
+    Moments,
+    blocks,
+    check_inputs,
+    empty_lines,
+    from_lines,
+    lines,
+    row_count,
+)
 
 _quiet = np.errstate(all="ignore")
-
-
-class Moments(NamedTuple):
-    """Statistics of m rows."""
-
-    mu: np.ndarray  # (c,) float64, [x]
-    var: np.ndarray  # (c,) float64, biased, [x]^2
-    m: int
 
 
 class Tape(NamedTuple):
@@ -49,7 +50,7 @@ class Second(NamedTuple):
 
 @_quiet
 def statistics(x: np.ndarray) -> Moments:
-    """Mean and biased variance of every channel.
+    """Mean and biased variance of every channel, (c,) float64 each.
 
         mu = mean_m x        var = mean_m (x - mu)^2
 
@@ -62,7 +63,7 @@ def statistics(x: np.ndarray) -> Moments:
         centered, total = _centered(rows)
         scale, mean_square = _scaled(centered, 0.0)
         mu[k], var[k] = total / m, mean_square * scale * scale
-    return Moments(mu, var, m)
+    return Moments(mu, var)
 
 
 @_quiet

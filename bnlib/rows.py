@@ -1,7 +1,7 @@
 """Every input is a matrix of rows (m, c): m numbers for each of c channels.
 
-The only reshaping of the library, the checks at its boundary, and the record that every backward
-pass returns. It holds no statistics. `to_rows` serves NumPy arrays and torch tensors alike.
+The only reshaping of the library, the checks at its boundary, and the records that passes return
+and statistics fill. It computes no statistics. `to_rows` serves NumPy and torch alike.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ class Grads(NamedTuple):
     dx: np.ndarray  # shape of x, [L]/[x]
     dgamma: np.ndarray  # (c,), [L]
     dbeta: np.ndarray  # (c,), [L]/[y]
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of every channel; arrays or tensors of one shape, ending in c."""
+
+    mean: Any  # [x]
+    var: Any  # [x]^2
 
 
 def reduced_axes(ndim: int, channel_axis: int = 1) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ class Running(NamedTuple):
     count: int  # batches seen
 
 
-class Moments(NamedTuple):
+class Pooled(NamedTuple):
     """What a set of rows contributes to pooled statistics; var = m2 / count."""
 
     count: int  # rows
@@ -131,23 +131,23 @@ def _standardized(
 
 
 @_quiet
-def moments(x: np.ndarray) -> Moments:
+def pooled(x: np.ndarray) -> Pooled:
     """Count, mean and sum of squared deviations of the rows of x, in float64; zero rows give 0."""
     check_inputs(x, 0.0)
     axes, c = reduced_axes(x.ndim), x.shape[1]
     m = x.size // max(c, 1)
     if m == 0:
-        return Moments(0, np.zeros(c), np.zeros(c))
+        return Pooled(0, np.zeros(c), np.zeros(c))
     # Shifted by a row first: exact at any offset, and a constant channel has m2 = 0.
     shift = np.moveaxis(x, 1, -1).reshape(m, c)[m // 2].astype(np.float64)
     centered = x - per_channel(shift, x.ndim)
     rest = centered.mean(axes)
     centered -= per_channel(rest, x.ndim)
-    return Moments(m, shift + rest, np.square(centered).sum(axes))
+    return Pooled(m, shift + rest, np.square(centered).sum(axes))
 
 
 @_quiet
-def merge(a: Moments, b: Moments) -> Moments:
+def merge(a: Pooled, b: Pooled) -> Pooled:
     """Statistics of two sets of rows as if they had been one  [BN.6].
 
         m = m_a + m_b        mean = mean_a + d m_b / m        d = mean_b - mean_a
@@ -163,4 +163,4 @@ def merge(a: Moments, b: Moments) -> Moments:
     if not (a.count and b.count):
         return a if a.count else b
     m, d = a.count + b.count, b.mean - a.mean
-    return Moments(m, a.mean + d * (b.count / m), a.m2 + b.m2 + d * d * (a.count * b.count / m))
+    return Pooled(m, a.mean + d * (b.count / m), a.m2 + b.m2 + d * d * (a.count * b.count / m))

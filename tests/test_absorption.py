@@ -4,6 +4,7 @@ import numpy as np
 
 from bnlib import absorption, reference, running
 from bnlib.experiments import identity_trials
+from bnlib.gauge import Norm, fold_bn
 
 
 def test_directly_before_a_linear_layer_both_constants_are_redundant():
@@ -37,7 +38,7 @@ def test_evaluation_mode_folds_into_the_layer_before_and_training_mode_does_not(
     before = absorption.Linear(rng.normal(size=(5, 3)), rng.normal(size=5))
     x, (gamma, beta, mean) = rng.normal(size=(30, 3)), rng.normal(size=(3, 5))
     var = rng.uniform(0.5, 2, 5)
-    folded = absorption.into_previous(gamma, beta, mean, var, before, eps=1e-3)(x)
+    folded = absorption.Linear(*fold_bn(*before, Norm(gamma, beta, mean, var, 1e-3)))(x)
     want = running.infer(before(x), gamma, beta, mean, var, eps=1e-3)
     np.testing.assert_allclose(folded, want, atol=1e-13)
     assert np.abs(folded - reference.forward(before(x), gamma, beta, eps=1e-3)[0]).max() > 1e-2

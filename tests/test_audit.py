@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from bnlib.audit import associations
 from bnlib.audit.checkpoint import UnreadableError, load_checkpoint
 from bnlib.audit.command import audit_command
-from bnlib.audit.layers import find_layers, gate_rate, identity_coords, saturation_rate
+from bnlib.audit.layers import find_layers, identity_coords
 from bnlib.audit.page import as_html
 from bnlib.audit.report import audit
 from bnlib.audit.summary import identity_audit
@@ -318,20 +318,9 @@ def test_names_cannot_steer_the_terminal(save):
     assert "\x1b" not in run(save(layer)).output
 
 
-def test_coordinates_and_gates_by_hand():
+def test_coordinates_by_hand():
     norm = Norm(*(np.array([v]) for v in (4.0, 5.0, 1.0, 3.0)), 1.0)
     assert [float(v[0]) for v in identity_coords(norm)] == [2.0, 2.0, pytest.approx(5**0.5)]
-    gamma, beta = np.array([2.0, -2.0, 0.0, 0.0]), np.array([2.0, 2.0, 1.0, -1.0])
-    np.testing.assert_allclose(gate_rate(gamma, beta), [0.841344746, 0.841344746, 1, 0])
-    np.testing.assert_allclose(saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
-
-
-def test_gate_rates_do_not_move_with_the_gauge_and_distances_do():
-    rng = np.random.default_rng(0)
-    gamma, beta = rng.normal(size=50), rng.normal(size=50)
-    np.testing.assert_array_equal(gate_rate(-gamma, beta), gate_rate(gamma, beta))
-    np.testing.assert_allclose(gate_rate(3 * gamma, 3 * beta), gate_rate(gamma, beta))
-    assert not np.allclose(saturation_rate(3 * gamma, 3 * beta), saturation_rate(gamma, beta))
 
 
 def test_matched_channels_stand_out_from_chance_and_shuffled_ones_do_not(save):

@@ -74,7 +74,8 @@ def by_numpy(case, mode, d):
         y = running.infer(d.x, d.gamma, d.beta, **constants)
         return y, *running.infer_backward(d.dy, d.x, d.gamma, **constants), d.mean, d.var
     y, tape = reference.forward(d.x, d.gamma, d.beta, eps=case.eps)
-    after = running.update(before, *reference.statistics(d.x), new_weight=case.new_weight)
+    batch = *reference.statistics(d.x), d.x.size // len(d.mean)
+    after = running.update(before, *batch, new_weight=case.new_weight)
     return y, *reference.backward(d.dy, tape), after.mean, after.var
 
 

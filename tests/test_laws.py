@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.stats import chi2
 
-from bnlib import laws
+from bnlib import derivatives, identity, laws
 
 
 def test_noise_of_running_statistics_at_the_usual_weights():
@@ -95,3 +96,64 @@ def test_two_rows_keep_no_energy_without_eps_and_eps_lets_some_through():
     assert laws.energy_kept(8, rho=0.5) == (6 + 0.25) / 8
     with pytest.raises(ValueError, match="m >= 2"):
         laws.energy_kept(1)
+
+
+@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
+def test_with_the_populations_constants_the_expected_error_is_the_law(m):
+    error = laws.expected_error(m, 2.0, 1.0, mu=1.0, sigma=2.0, eps=0.0)
+    assert error == pytest.approx(identity.gaussian_error(m), rel=1e-9)
+
+
+def test_the_expected_error_with_an_offset_is_the_law_of_draws():
+    quantiles = np.sqrt(chi2.ppf((np.arange(100_000) + 0.5) / 100_000, 7) / 8)
+    gamma, eps = np.sqrt(2.0**2 + 1.0), 1.0
+    error = laws.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=eps)
+    assert error == pytest.approx(identity.error_with_eps(quantiles, eps / 2.0**2), rel=1e-4)
+
+
+def test_the_expected_error_is_smallest_at_the_expected_batch_std():
+    best = identity.error(1 - identity.gaussian_error(8) / 2, mode="best")
+    gamma = 2.0 * (1 - identity.gaussian_error(8) / 2)
+    assert laws.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=0.0) == pytest.approx(best)
+
+
+def test_the_law_of_the_norm_is_the_recursion_for_small_steps():
+    eta, decay, g2, q = 0.01, 0.01, 0.5, 3.0
+    for _ in range(2000):
+        q = (1 - eta * decay) ** 2 * q + eta**2 * g2 / q
+    assert laws.norm4(eta, decay, g2, 9.0, 2000) == pytest.approx(q**2, rel=1e-3)
+    assert laws.norm4(eta, 0.0, g2, 9.0, 10) == pytest.approx(9 + 2 * eta**2 * g2 * 10)
+
+
+def test_the_gain_of_a_pair_is_a_spike_of_area_two():
+    for eps in (1e-1, 1e-3):
+        area = quad(laws.pair_gain, -np.inf, np.inf, args=(eps,), points=None)[0]
+        assert area == pytest.approx(2, rel=1e-6)
+        assert laws.pair_gain(0.0, eps) == pytest.approx(eps**-0.5)
+
+
+def test_the_gain_of_a_pair_is_an_eigenvalue():
+    values = derivatives.spectrum(np.array([0.9, 0.3]), 1.0, eps=0.01)
+    assert values[1] == pytest.approx(laws.pair_gain(0.3, 0.01))
+
+
+def test_mean_gain_does_not_vanish_with_eps_and_its_square_diverges():
+    mean, square = (laws.pair_gain_moment(k, 1e-8) for k in (1, 2))
+    assert mean == pytest.approx(2 / np.sqrt(np.pi), rel=1e-3)
+    assert square == pytest.approx(3 * np.pi / 8 / np.sqrt(np.pi) / 1e-4, rel=1e-3)
+
+
+def test_gate_rates_by_hand():
+    gamma, beta = np.array([2.0, -2.0, 0.0, 0.0]), np.array([2.0, 2.0, 1.0, -1.0])
+    np.testing.assert_allclose(laws.gate_rate(gamma, beta), [0.841344746, 0.841344746, 1, 0])
+    np.testing.assert_allclose(laws.saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
+
+
+def test_gate_rates_move_neither_with_a_sign_nor_with_a_common_factor_and_saturation_does():
+    rng = np.random.default_rng(0)
+    gamma, beta = rng.normal(size=50), rng.normal(size=50)
+    np.testing.assert_array_equal(laws.gate_rate(-gamma, beta), laws.gate_rate(gamma, beta))
+    np.testing.assert_allclose(laws.gate_rate(3 * gamma, 3 * beta), laws.gate_rate(gamma, beta))
+    assert not np.allclose(
+        laws.saturation_rate(3 * gamma, 3 * beta), laws.saturation_rate(gamma, beta)
+    )

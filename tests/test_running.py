@@ -79,7 +79,7 @@ def test_a_wrong_channel_count_is_refused_everywhere(rng):
     with pytest.raises(ValueError, match=r"var: need shape \(3,\), got \(2,\)"):
         running.infer(x, three, three, three, two, eps=0.1)
     with pytest.raises(ValueError, match="same channels"):
-        running.merge(running.moments(x), running.moments(x[:, :2]))
+        running.merge(running.pooled(x), running.pooled(x[:, :2]))
 
 
 def test_inference_is_one_affine_map_and_takes_a_single_row(rng):
@@ -139,11 +139,11 @@ def test_inference_gradients_agree_with_differences(rng):
 def test_merged_moments_equal_those_of_all_rows_in_any_order(sizes, seed):
     rng = np.random.default_rng(seed)
     data = [rng.normal(3, 2, (m, 2)) for m in sizes]
-    pooled = running.moments(np.concatenate(data))
+    pooled = running.pooled(np.concatenate(data))
     for order in (data, data[::-1]):
-        merged = running.Moments(0, np.zeros(2), np.zeros(2))
+        merged = running.Pooled(0, np.zeros(2), np.zeros(2))
         for x in order:
-            merged = running.merge(merged, running.moments(x))
+            merged = running.merge(merged, running.pooled(x))
         # at most 36 rows of size about 10, a few roundings a merge
         assert merged.count == pooled.count
         np.testing.assert_allclose(merged.mean, pooled.mean, rtol=0, atol=64 * EPS64 * 10)
@@ -153,16 +153,16 @@ def test_merged_moments_equal_those_of_all_rows_in_any_order(sizes, seed):
 def test_averaging_batch_variances_misses_the_variance_between_batches():
     # means 0 and 2, both biased variance 1: pooled 1 + 1
     a, b = np.array([[-1.0], [1.0]]), np.array([[1.0], [3.0]])
-    merged = running.merge(running.moments(a), running.moments(b))
+    merged = running.merge(running.pooled(a), running.pooled(b))
     assert (merged.count, merged.mean[0], merged.m2[0] / merged.count) == (4, 1.0, 2.0)
-    assert (running.moments(a).m2 / 2 + running.moments(b).m2 / 2)[0] / 2 == 1.0
+    assert (running.pooled(a).m2 / 2 + running.pooled(b).m2 / 2)[0] / 2 == 1.0
 
 
 def test_moments_are_accurate_at_a_large_mean_and_exact_for_a_constant(rng):
     x = 1e11 + rng.normal(size=(64, 1))
     shifted = x - 1e11  # exact
-    found = running.moments(x)
+    found = running.pooled(x)
     np.testing.assert_allclose(found.m2, ((shifted - shifted.mean()) ** 2).sum(), rtol=64 * EPS64)
-    constant = running.moments(np.full((7, 1, 3), 0.1, np.float32))
+    constant = running.pooled(np.full((7, 1, 3), 0.1, np.float32))
     assert (constant.count, constant.m2[0], constant.mean[0]) == (21, 0.0, np.float32(0.1))
-    assert running.moments(np.array([[np.inf, 1.0], [1.0, 2.0]])).m2[1] == 0.5
+    assert running.pooled(np.array([[np.inf, 1.0], [1.0, 2.0]])).m2[1] == 0.5

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from bnlib.networks.batches import batch_order, fit_rows, weight_mask
-from bnlib.networks.seed_batched import Moments, SeedBatchedMLP, moments, normalize, trace
+from bnlib.networks.seed_batched import SeedBatchedMLP, moments, normalize, trace
 from bnlib.networks.spec import ACTIVATIONS, NORMS, Spec
+from bnlib.rows import Moments
 
 SEEDS = (3, 0, 11)
 SIZES = (5, 7, 6, 4)

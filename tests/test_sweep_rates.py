@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from bnlib.networks import arms
+from bnlib.networks.arms import tiled
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.training import train
 from bnlib.training.sweep import (
     Sweep,
     rate_targets,
-    replicate,
     reset_columns,
     train_sweep,
 )
@@ -65,7 +65,7 @@ def test_a_seed_does_not_depend_on_the_other_seeds_or_rates():
 
 
 def test_copies_lie_seed_by_seed_inside_each_rate():
-    got = replicate({"W1": torch.arange(2.0)[:, None]}, 3)["W1"]
+    got = tiled(torch.arange(2.0)[:, None], 3)
     assert got.flatten().tolist() == [0, 1, 0, 1, 0, 1]
 
 

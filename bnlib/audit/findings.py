@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnlib.audit.layers import Record, gate_rate, identity_coords, saturation_rate
+from bnlib.audit.layers import Record, identity_coords
+from bnlib.laws import gate_rate, saturation_rate
 
-ACTIVATIONS = ("relu", "relu6", "none")
 UNEVEN = 16.0  # four bits of an eight-bit weight
 
 Measured = dict[str, Any]

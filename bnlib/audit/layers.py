@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import ndtr
 
 from bnlib.gauge import Norm
 
@@ -112,28 +111,3 @@ def identity_coords(norm: Norm) -> Coordinates:
     tau = np.sqrt(norm.var + norm.eps)
     r, s = norm.gamma / tau, (norm.beta - norm.mean) / tau
     return Coordinates(r, s, np.hypot(r - 1, s))
-
-
-def gate_rate(gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """How often a ReLU after the normalization is open, if x_hat is standard normal.
-
-        P(y > 0) = Phi(beta / |gamma|)
-
-    A channel with gamma = 0 is constant: 1 if beta > 0, otherwise 0.
-    Consequence: unchanged by every gauge, and by scaling gamma and beta together.
-    """
-    return _phi(beta, gamma)
-
-
-def saturation_rate(gamma: np.ndarray, beta: np.ndarray, top: float = 6.0) -> np.ndarray:
-    """How often the output is above `top`, if x_hat is standard normal: Phi((beta - top)/|gamma|).
-
-    Consequence: unchanged by every gauge; not by scaling gamma and beta together.
-    """
-    return _phi(beta - top, gamma)
-
-
-def _phi(shift: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    scale = np.abs(gamma)
-    limit = np.where(shift > 0, np.inf, -np.inf)
-    return ndtr(np.divide(shift, scale, out=limit, where=scale > 0))

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bnlib import data, statistics, training
-from bnlib.experiments import limits
+from bnlib import data, floors, statistics, training
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
 
@@ -68,8 +67,7 @@ def spec(arm: str, architecture: str, rows: data.Split, width: int) -> Spec:
     """The network of an arm on these rows. Raises ValueError for a width below 1."""
     options: Settings = {"norm": "batch"} | ARCHITECTURES[architecture] | ARMS[arm]
     depth, logits = options.pop("depth"), options.pop("logits", False)
-    classes = 1 + int(max(rows.y_train.max(), rows.y_test.max()))
-    sizes = (rows.x_train.shape[-1], *(width,) * depth, classes)
+    sizes = (rows.x_train.shape[-1], *(width,) * depth, rows.classes)
     return Spec(sizes, output_norm=options["norm"] if logits else "none", **options)
 
 
@@ -213,7 +211,7 @@ def over_logit_floor(runs: Sequence[Run], y: np.ndarray) -> dict[str, np.ndarray
 
     y: (S, n), the training labels, whose class shares set each seed's floor.
     """
-    floor = np.array([limits.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
+    floor = np.array([floors.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
     rows = (r for r in runs if r["architecture"] == "relu-1, logits")
     return {r["arm"]: np.array(r["loss"]) / floor for r in rows}
 

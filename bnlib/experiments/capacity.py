@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bnlib import reference, training
-from bnlib.experiments import limits
+from bnlib import floors, reference, training
+from bnlib.activations import FUNCTIONS
 from bnlib.experiments.ablation import ARMS
-from bnlib.networks.seed_batched import Moments, SeedBatchedMLP
+from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
+from bnlib.rows import Moments
 
 FOUR = ("none", "gamma", "beta", "both")
-ACTIVATIONS = {"relu": lambda u: np.maximum(u, 0), "tanh": np.tanh}
 Stats = dict[int, Moments]
 
 
@@ -85,7 +85,7 @@ def wave_arms(activation: str, seeds: Sequence[int], *, width: int, steps: int) 
     """`fit_wave` for the four arms; errors and floors on the training sample."""
     fits = {arm: fit_wave(arm, activation, seeds, width=width, steps=steps) for arm in FOUR}
     pairs = zip(fits["none"].x[..., 0], fits["none"].y[..., 0], strict=True)
-    floor = np.array([limits.kink_floor(x, y, activation) for x, y in pairs])
+    floor = np.array([floors.kink_floor(x, y, activation) for x, y in pairs])
     return Arms(fits, {arm: fit.error() for arm, fit in fits.items()}, floor)
 
 
@@ -111,7 +111,7 @@ def band_arms(depth: int, seeds: Sequence[int], *, width: int, steps: int) -> tu
     for x, y in (fits["none"][2:], band_rows(seeds, 1200, 16)):
         right = {arm: (fit.predict(x).argmax(-1) == y).mean(1) for arm, fit in fits.items()}
         cases = zip(x[..., 0], y, center, strict=True)
-        found.append(Arms(fits, right, np.array([limits.band_ceiling(*case) for case in cases])))
+        found.append(Arms(fits, right, np.array([floors.band_ceiling(*case) for case in cases])))
     return found[0], found[1]
 
 
@@ -150,7 +150,7 @@ def random_features(
     gamma = gamma if ARMS[arm].get("scale", True) else np.ones(units)
     beta = beta if ARMS[arm].get("shift", True) else np.zeros(units)
     y, _ = reference.forward(x[:, None] * weight, gamma, beta, eps=0.0)
-    return ACTIVATIONS[activation](y)
+    return FUNCTIONS[activation](y)
 
 
 def fit_output(arm: str, seeds: Sequence[int], *, m: int, steps: int) -> Fit:

@@ -25,20 +25,6 @@ class Course(NamedTuple):
     loss: np.ndarray  # (steps, S)
 
 
-def norm4(eta: float, decay: float, g2: Any, u0: Any, t: Any) -> Any:
-    """The fourth power u of the norm of a row after t steps of SGD with weight decay.
-
-        u(t) = u* + (u0 - u*) exp(-4 eta decay t),    u* = eta g2 / (2 decay)
-
-    g2: squared norm of the gradient at the direction of unit length.  Without decay
-    u = u0 + 2 eta^2 g2 t.  Source: vanlaarhoven2017.
-    """
-    if decay == 0:
-        return u0 + 2 * eta**2 * g2 * t
-    fixed = eta * g2 / (2 * decay)
-    return fixed + (u0 - fixed) * np.exp(-4 * eta * decay * t)
-
-
 def digits(seeds: int, *, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Training rows of one digits split a seed; a share `noise` of the labels is drawn anew."""
     splits = [digits_split(seed) for seed in range(seeds)]
@@ -106,7 +92,7 @@ def learned(
 
 
 def predicted_course(course: Course, *, p: float, rate: float) -> np.ndarray:
-    """Slopes of log ||w|| on log gamma if u follows `norm4`, from the start and end of a run.
+    """Slopes of log ||w|| on log gamma if u follows `laws.norm4`, from the start and end of a run.
 
         u* proportional to gamma^(2 (1 + p)),    u - u* falls as exp(-rate t)
 

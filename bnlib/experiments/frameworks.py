@@ -37,7 +37,7 @@ def compare(
     train = restore(reference.forward(flat, gamma, beta, eps=eps)[0])
     infer = restore(running.infer(flat, gamma, beta, mean, var, eps=eps))
     stored = running.update(
-        running.Running(mean, var, 0), *reference.statistics(flat), new_weight=0.1
+        running.Running(mean, var, 0), *reference.statistics(flat), len(flat), new_weight=0.1
     )
     theirs = _torch(np.moveaxis(x, channel_axis, 1), gamma, beta, mean, var, eps)
     outputs = (np.moveaxis(y, 1, channel_axis) for y in theirs[:2])

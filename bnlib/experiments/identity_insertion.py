@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bnlib import data, identity, training
-from bnlib.networks.seed_batched import Moments, SeedBatchedMLP
+from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
+from bnlib.rows import Moments
 
 
 class Setting(NamedTuple):

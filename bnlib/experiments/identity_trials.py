@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bnlib import absorption, identity, kernels, reference, running
+from bnlib.gauge import Norm, fold_bn
 from bnlib.populations import Population
 
 KERNELS = {
@@ -49,7 +50,7 @@ def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
         mu = wide.mean(axis=0)
         var = np.square(wide - mu).mean(axis=0)
     elif method == "recentred":
-        mu, var, _ = reference.statistics(x)
+        mu, var = reference.statistics(x)
     gamma, beta = (v.astype(x.dtype) for v in identity.restoring(mu, var, eps=eps))
     if method == "torch":
         args = (torch.tensor(v) for v in (x, beta, gamma, gamma, beta))
@@ -164,7 +165,7 @@ def redundancy_gaps(rng: np.random.Generator, *, rate: float) -> dict[str, float
         ),
         "folded in evaluation": (
             running.infer(z, *stored, eps=eps),
-            absorption.into_previous(*stored, before, eps=eps)(x),
+            absorption.Linear(*fold_bn(*before, Norm(*stored, eps)))(x),
         ),
         "ReLU, γ < 0, no flip": (after(relu(signed)), moved.after(relu(x_hat + moved.beta))),
         "tanh": (after(np.tanh(lifted)), kept.after(np.tanh(x_hat + kept.beta))),

@@ -16,8 +16,6 @@ from bnlib import data, interactions
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
 
-FLOOR = 0.1 / 16  # least standard deviation of a pixel, inputs in [0, 1]: 0.1 grey levels of 16
-LIMIT = 4.0  # standardized pixels are clipped here
 LONGEST = 50.0  # largest step of the descent
 DIRECTIONS = ("gradient", "layer-normalized", "adam")
 
@@ -44,11 +42,6 @@ class Problem(NamedTuple):
         return self.loss_of(self.logits(params))
 
 
-def standardized(x: np.ndarray) -> np.ndarray:
-    """Each pixel with mean 0 and standard deviation 1 over all rows; quiet pixels stay quiet."""
-    return np.clip((x - x.mean(0)) / np.maximum(x.std(0), FLOOR), -LIMIT, LIMIT)
-
-
 def problem(
     name: str,
     depth: int,
@@ -67,7 +60,7 @@ def problem(
     if depth < 1:
         raise ValueError(f"depth: want at least 1 weight matrix, got {depth}")
     rows = data.digits_split(0)
-    x = standardized(np.concatenate([rows.x_train, rows.x_test]))
+    x = data.standardized(np.concatenate([rows.x_train, rows.x_test]))
     y = np.concatenate([rows.y_train, rows.y_test])
     if not 2 <= batch <= len(x):
         raise ValueError(f"batch: want 2 to {len(x)} rows, got {batch}")

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from bnlib import data, interactions, statistics
-from bnlib.experiments.interactions import FLOOR, LIMIT, Problem, descend
+from bnlib.experiments.interactions import Problem, descend
 from bnlib.landscape.ascent import first_ascent
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
@@ -30,28 +30,16 @@ CHECKED = 512  # first training rows: final loss, frozen statistics
 BAD_STARTS = ("small", "big", "last-small", "bn-last-small")
 
 
-class Rows(NamedTuple):
-    """Standardized rows: training (n, d), (n,), test, and the number of classes."""
-
-    x: np.ndarray
-    y: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    classes: int
-
-
 @cache
-def rows_of(dataset: str = "digits") -> Rows:
+def rows_of(dataset: str = "digits") -> data.Split:
     """A data set in one fixed permutation (digits: 1400 training rows), standardized.
 
     Mean and deviation of each column are those of the training rows; clipped as in the chapter
     `interactions`.  dataset: as for `data.load`.
     """
     given = data.digits_split(0, 1400) if dataset == "digits" else data.load(dataset, 0)
-    mean, spread = given.x_train.mean(0), np.maximum(given.x_train.std(0), FLOOR)
-    x, x_test = (np.clip((v - mean) / spread, -LIMIT, LIMIT) for v in (given.x_train, given.x_test))
-    classes = 1 + int(max(given.y_train.max(), given.y_test.max()))
-    return Rows(x, given.y_train, x_test, given.y_test, classes)
+    x, x_test = (data.standardized(v, given.x_train) for v in (given.x_train, given.x_test))
+    return given._replace(x_train=x, x_test=x_test)
 
 
 def start(
@@ -59,7 +47,7 @@ def start(
     activation: str,
     depth: int,
     seeds: Sequence[int],
-    rows: Rows,
+    rows: data.Split,
     *,
     width: int = 32,
     affine: bool = True,
@@ -68,8 +56,8 @@ def start(
 
     affine: whether normalized arms have gamma and beta.  Frozen statistics: of the checked rows.
     """
-    sizes = (rows.x.shape[1], *(width,) * (depth - 1), rows.classes)
-    shared = torch.from_numpy(rows.x[:CHECKED]).expand(len(seeds), -1, -1)
+    sizes = (rows.x_train.shape[1], *(width,) * (depth - 1), rows.classes)
+    shared = torch.from_numpy(rows.x_train[:CHECKED]).expand(len(seeds), -1, -1)
     base = "bn" if name == "bn-last-small" else name
     arm = arms.build(base, sizes, seeds, shared, activation=activation)
     params = dict(arm.params)
@@ -103,9 +91,9 @@ def swept(
     """One architecture trained at every rate.  options: of `sweep.train_sweep`."""
     rows = rows_of(dataset)
     arm = start(name, activation, depth, seeds, rows, width=width, affine=affine)
-    order, test = batches(seeds, len(rows.x), steps=steps), (rows.x_test, rows.y_test)
+    order, test = batches(seeds, len(rows.x_train), steps=steps), (rows.x_test, rows.y_test)
     return sweep.train_sweep(
-        arm, rows.x, rows.y, rates, order=order, check=CHECKED, test=test, **options
+        arm, rows.x_train, rows.y_train, rates, order=order, check=CHECKED, test=test, **options
     )
 
 
@@ -130,8 +118,10 @@ def problem(
     """The start of an architecture with a batch of training rows for every seed, float64."""
     rows = rows_of(dataset)
     arm = start(name, activation, depth, seeds, rows, **options)
-    chosen = np.stack([seeded(s, BATCH_ORDER).permutation(len(rows.x))[:batch] for s in seeds])
-    return Problem(arm, torch.from_numpy(rows.x[chosen]), torch.from_numpy(rows.y[chosen]))
+    n = len(rows.x_train)
+    chosen = np.stack([seeded(s, BATCH_ORDER).permutation(n)[:batch] for s in seeds])
+    x, y = (torch.from_numpy(part[chosen]) for part in (rows.x_train, rows.y_train))
+    return Problem(arm, x, y)
 
 
 def predictors(at: Problem, *, descended: int = 0) -> dict[str, list[float]]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import integrate
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -201,29 +200,3 @@ def length_kept_by_two(
         for name, z in (("rows", pair.numpy() @ units), ("images", maps.numpy())):
             kept[name].extend(np.sqrt(energy_passed(z, rng, eps=net.spec.eps)))
     return {name: float(np.median(values)) for name, values in kept.items()}
-
-
-def pair_gain(gap: Any, eps: float) -> Any:
-    """The only eigenvalue of two rows that is not 0, from half their difference; gamma = 1.
-
-        G = eps / (gap^2 + eps)^(3/2)
-
-    Consequences: at most eps^(-1/2), at a tie; its integral over gap is 2 for every eps.
-    """
-    return eps * (np.square(gap) + eps) ** -1.5
-
-
-def pair_gain_moment(power: int, eps: float) -> float:
-    """E[G^power] over pairs of independent standard Gaussian rows, by quadrature.
-
-    Half their difference is N(0, 1/2).  In the angle t, gap = sqrt(eps) tan t, the spike of G is
-    a power of a cosine: nothing narrow is left to miss.
-    Consequences for small eps: 2 p(0) = 2/sqrt(pi) for power 1; p(0) 3 pi / (8 sqrt(eps)) for 2.
-    """
-
-    def integrand(t: float) -> float:
-        gap = np.sqrt(eps) * np.tan(t)
-        density = np.exp(-(gap**2)) / np.sqrt(np.pi)
-        return pair_gain(gap, eps) ** power * density * np.sqrt(eps) / np.cos(t) ** 2
-
-    return 2 * integrate.quad(integrand, 0, np.pi / 2, limit=200, epsabs=0, epsrel=1e-10)[0]

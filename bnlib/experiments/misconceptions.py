@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bnlib import data, interactions, reference, training
+from bnlib.activations import FUNCTIONS
 from bnlib.experiments import ablation
 from bnlib.experiments.interactions import aim, descend, problem
-from bnlib.experiments.limits import feature_rank
-from bnlib.experiments.redundancy import ACTIVATIONS
+from bnlib.floors import feature_rank
 from bnlib.landscape import ics_change, layer_gradient_norms
 from bnlib.layer import batch_norm
 from bnlib.networks.seed_batched import SeedBatchedMLP
@@ -44,7 +44,7 @@ def accuracies(
     start and batches in every arm.
     """
     seeds, found = range(len(rows.x_train)), {}
-    sizes = (rows.x_train.shape[2], *hidden, 1 + int(rows.y_train.max()))
+    sizes = (rows.x_train.shape[2], *hidden, rows.classes)
     for name, options in arms.items():
         net = SeedBatchedMLP(Spec(sizes, **options), seeds, torch.float32)
         recipe = {"batch": 64, "lr": 0.1, "momentum": 0.9, "schedule": "cosine"}
@@ -103,7 +103,7 @@ def feature_ranks(
     found = {}
     for name, (gamma, beta) in arms.items():
         y, _ = reference.forward(z, gamma, beta, eps=0)
-        found[name] = {act: feature_rank(ACTIVATIONS[act](y)) for act in ("relu", "tanh")}
+        found[name] = {act: feature_rank(FUNCTIONS[act](y)) for act in ("relu", "tanh")}
     return found
 
 

@@ -6,14 +6,7 @@ import numpy as np
 
 from bnlib import reference
 from bnlib.absorption import Linear, into_next, through_relu
-
-ACTIVATIONS = {
-    "linear": lambda u: u,
-    "relu": lambda u: np.maximum(u, 0),
-    "leaky relu": lambda u: np.maximum(u, 0.1 * u),
-    "tanh": np.tanh,
-    "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
-}
+from bnlib.activations import FUNCTIONS
 
 
 def absorbed_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 16) -> dict:
@@ -32,7 +25,7 @@ def absorbed_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 
     }
     found = {}
     for name, (activation, scale) in cases.items():
-        phi = ACTIVATIONS[activation]
+        phi = FUNCTIONS[activation]
         want = after(phi(_normalized(x, weight, scale, beta)))
         if activation == "linear":
             got = into_next(scale, beta, after)(_normalized(x, weight, np.ones(units), 0 * beta))
@@ -58,7 +51,7 @@ def remaining_errors(rng: np.random.Generator, *, rows: int = 2000, units: int =
     }
     found = {}
     for name, (activation, scale) in cases.items():
-        phi = ACTIVATIONS[activation]
+        phi = FUNCTIONS[activation]
         want = after(phi(_normalized(x, weight, scale, beta)))
         kept = phi(_normalized(x, weight, np.ones(units), beta / scale))
         design = np.column_stack([np.ones(rows), kept])

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bnlib.audit.layers import identity_coords
 from bnlib.gauge import Gauged, Norm, gauge_to_identity
-from bnlib.networks.seed_batched import Moments, Params, SeedBatchedMLP, Statistics
+from bnlib.networks.seed_batched import Params, SeedBatchedMLP, Statistics
+from bnlib.rows import Moments
 
 
 class Copy(NamedTuple):

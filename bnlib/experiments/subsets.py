@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import ndtr
 
 from bnlib import data, statistics, training
 from bnlib.experiments.ablation import held_out, scores
+from bnlib.laws import gate_rate
 from bnlib.networks.batches import weight_mask
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
@@ -20,20 +20,9 @@ SETTINGS = {"1 x 256": (256,), "3 x 128": (128, 128, 128)}
 SUBSETS = ("all", "gamma, beta", "gamma", "beta", "random weights", "output layer")
 
 
-def gate_rate(gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """Share of normal inputs that a ReLU after gamma z + beta lets through: Phi(beta / |gamma|).
-
-    gamma = 0 gives the limit, 1 for beta > 0, else 0 (a constant relu(beta)).
-    """
-    gamma, beta = np.abs(gamma), np.asarray(beta, dtype=float)
-    ratio = np.divide(beta, gamma, out=np.where(beta > 0, np.inf, -np.inf), where=gamma > 0)
-    return ndtr(ratio)
-
-
 def network(rows: data.Split, hidden: Sequence[int]) -> Spec:
     """Linear - BN - ReLU, repeated, and an output layer with a bias."""
-    classes = 1 + int(max(rows.y_train.max(), rows.y_test.max()))
-    return Spec((rows.x_train.shape[-1], *hidden, classes))
+    return Spec((rows.x_train.shape[-1], *hidden, rows.classes))
 
 
 def choose(subset: str, net: SeedBatchedMLP) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from bnlib.audit import associations
-from bnlib.audit.layers import Record, find_layers, gate_rate, saturation_rate
+from bnlib.audit.layers import Record, find_layers
 from bnlib.gauge import Gauged, Norm, gauge, gauge_to_identity
+from bnlib.laws import gate_rate, saturation_rate
 from bnlib.networks.efficientnet import layer_role, layout, stored_norm
 
 State = Mapping[str, torch.Tensor]

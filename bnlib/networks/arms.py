@@ -3,14 +3,15 @@
 Arms that share an initialization start from the same numbers; what differs is the norm.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bnlib.networks.seed_batched import (
-    Moments,
     Params,
     SeedBatchedMLP,
     Statistics,
@@ -19,6 +20,7 @@ from bnlib.networks.seed_batched import (
     trace,
 )
 from bnlib.networks.spec import GAINS, Spec, one_of
+from bnlib.rows import Moments
 
 PLAIN = {"none": 1.0, "small": 0.7, "big": 1.5}  # factor on every weight matrix
 LAST = 0.1  # factor on the last weight matrix of "last-small": initial loss near log k
@@ -49,17 +51,34 @@ class Arm:
         Copy k of network s is row k S + s of every parameter.
         """
         copies = len(params["W1"]) // len(x)
-        stats = self.stats and {
-            site: Moments(*(v.repeat(copies, 1) for v in pair)) for site, pair in self.stats.items()
-        }
-        return forward(self.spec, _weights(params), x.repeat(copies, 1, 1), stats=stats)
+        stats = self._constants(lambda value: tiled(value, copies))
+        return forward(self.spec, _weights(params), tiled(x, copies), stats=stats)
 
     def evaluated(self, params: Params, fit: Tensor, x: Tensor) -> Tensor:
         """Outputs (K, m, k) of K networks on x (m, d), constants of `fit` (n, d) as statistics."""
         weights, copies = _weights(params), len(params["W1"]) // len(self.params["W1"])
-        own = {i: Moments(*(v.repeat(copies, 1) for v in p)) for i, p in (self.stats or {}).items()}
-        stats = own or trace(self.spec, weights, fit).stats
+        stats = self._constants(lambda value: tiled(value, copies))
+        stats = stats or trace(self.spec, weights, fit).stats
         return forward(self.spec, weights, x, stats=stats)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Arm:
+        """The same change of every initial number and every constant: a cast, a choice, copies."""
+        params = {name: change(value) for name, value in self.params.items()}
+        return replace(self, params=params, stats=self._constants(change))
+
+    def repeated(self, copies: int) -> Arm:
+        """The S networks `copies` times over, copy k of network s in row k S + s."""
+        return self.each(lambda value: tiled(value, copies))
+
+    def _constants(self, change: Callable[[Tensor], Tensor]) -> Statistics | None:
+        return self.stats and {
+            site: Moments(change(mean), change(var)) for site, (mean, var) in self.stats.items()
+        }
+
+
+def tiled(value: Tensor, copies: int) -> Tensor:
+    """(S, ...) -> (copies S, ...), copy k of row s in row k S + s."""
+    return value.repeat(copies, *[1] * (value.ndim - 1))
 
 
 def build(

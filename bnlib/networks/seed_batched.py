@@ -24,17 +24,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnlib.networks.spec import ACTIVATIONS, GAINS, INITIAL_WEIGHTS, ROW_STATISTICS, Spec, seeded
-
-
-class Moments(NamedTuple):
-    """Mean and biased variance of a site, one pair a unit and network: (S, c) each."""
-
-    mean: Tensor
-    var: Tensor
-
+from bnlib.rows import Moments
 
 Params = Mapping[str, Tensor]
-Statistics = Mapping[int, Moments]
+Statistics = Mapping[int, Moments]  # of every site, (S, c) each
 
 
 class Trace(NamedTuple):

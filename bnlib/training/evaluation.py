@@ -1,6 +1,6 @@
 """What a trained network is worth, and the choice of a learning rate without the test rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from bnlib import running
+from bnlib.networks.arms import tiled
 from bnlib.networks.batches import Rows, fit_rows, hold_out
-from bnlib.networks.seed_batched import Moments, Params, SeedBatchedMLP, Statistics
+from bnlib.networks.seed_batched import Params, SeedBatchedMLP, Statistics
 from bnlib.networks.spec import Spec
+from bnlib.rows import Moments
 from bnlib.training.loop import Step, seed_losses, train
 
 
@@ -118,9 +120,11 @@ def pick_rate(
     grid, loss = np.sort(np.asarray(rates, dtype=float)), options.get("loss", "cross-entropy")
     many = len(grid)
     rows = fit_rows(SeedBatchedMLP(spec, seeds, dtype), x, y, loss)
-    fit, check = (Rows(*map(_repeated(many), part)) for part in hold_out(rows, seeds, held_out))
+    fit, check = (
+        Rows(*(tiled(value, many) for value in part)) for part in hold_out(rows, seeds, held_out)
+    )
     net = SeedBatchedMLP(spec, list(seeds) * many, dtype)
-    tiled = {name: _repeated(many)(mask) for name, mask in (masks or {}).items()}
+    tiled = {name: tiled(mask, many) for name, mask in (masks or {}).items()}
     lr = np.repeat(grid, len(seeds))
     diverged = train(net, *fit, lr=lr.tolist(), masks=tiled, **options).diverged
     stats = net.recalibrate(fit.x)
@@ -131,7 +135,3 @@ def pick_rate(
     scores, diverged = scores.reshape(many, -1), diverged.reshape(many, -1)
     best = int(scores.mean(1).argmax())
     return Picked(float(grid[best]), grid, scores, diverged, best in (0, many - 1))
-
-
-def _repeated(many: int) -> Callable[[Tensor], Tensor]:
-    return lambda a: a.repeat(many, *[1] * (a.ndim - 1))

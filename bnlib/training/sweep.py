@@ -7,15 +7,13 @@ leaves the others as they are. Plain SGD, without momentum and without decay.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bnlib.networks.arms import Arm
-from bnlib.networks.seed_batched import Moments
+from bnlib.networks.arms import Arm, tiled
 from bnlib.training.loop import seed_losses
 
 Watch = Callable[[int, dict[str, Tensor], dict[str, Tensor]], None]
@@ -48,11 +46,6 @@ class Targets(NamedTuple):
     best: np.ndarray
     passing: np.ndarray
     censored: np.ndarray
-
-
-def replicate(params: dict[str, Tensor], n: int) -> dict[str, Tensor]:
-    """n copies of S networks: (S, ...) -> (n S, ...), copy k of network s in row k S + s."""
-    return {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in params.items()}
 
 
 def hidden_names(params: dict[str, Tensor]) -> list[str]:
@@ -95,8 +88,8 @@ def train_sweep(
     step, seeds = _rates(rates, dtype), len(arm.params["W1"])
     if order.ndim != 3 or order.shape[1] != seeds:
         raise ValueError(f"order: want (steps, {seeds}, batch), got {tuple(order.shape)}")
-    net = _cast(arm, dtype)
-    params = replicate(net.params, len(step))
+    net = arm.each(lambda value: value.to(dtype))
+    params = net.repeated(len(step)).params
     start = {name: _unit_norms(params[name]) for name in hidden_names(params)}
     lr, losses = step.repeat_interleave(seeds), []
     for t, rows in enumerate(order):
@@ -152,13 +145,6 @@ def _rates(rates: Sequence[float], dtype: torch.dtype) -> Tensor:
     return step.to(dtype)
 
 
-def _cast(arm: Arm, dtype: torch.dtype) -> Arm:
-    stats = arm.stats and {
-        site: Moments(*(v.to(dtype) for v in pair)) for site, pair in arm.stats.items()
-    }
-    return replace(arm, params={n: v.to(dtype) for n, v in arm.params.items()}, stats=stats)
-
-
 def _unit_norms(weight: Tensor) -> Tensor:
     return weight.norm(dim=2, keepdim=True)
 
@@ -169,7 +155,7 @@ def _gradient(
     """Loss (R S,) of each model on its batch x (S, m, d), y (S, m), and its own gradient."""
     leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
     output = arm.logits(leaves, x)
-    loss = seed_losses(output, y.repeat(len(output) // len(y), 1), "cross-entropy")
+    loss = seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
     grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
     return loss.detach(), dict(zip(leaves, grads, strict=True))
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from bnlib.experiments import widgets
+from oracles import widgets
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "book/assets"

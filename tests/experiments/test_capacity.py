@@ -4,13 +4,11 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
-from bnlib import training
+from bnlib import floors, training
 from bnlib.experiments import (
     ablation,
     capacity,
-    limits,
     linearity,
     redundancy,
     scale_labels,
@@ -26,7 +24,7 @@ SEEDS = range(3)
 def test_features_without_beta_have_rank_three_for_relu_and_two_for_tanh():
     x = np.random.default_rng(0).normal(1.0, 2.0, 300)
     rank = {
-        (kind, arm): limits.feature_rank(
+        (kind, arm): floors.feature_rank(
             capacity.random_features(arm, kind, x, 50, np.random.default_rng(1))
         )
         for kind in ("relu", "tanh")
@@ -44,66 +42,8 @@ def test_shares_explained_meet_the_exact_predictions():
     odd = capacity.random_features("gamma", "tanh", x, 300, rng)
     c, s = np.cos(0.6 * np.pi), np.sin(0.6 * np.pi)
     want = 2 * (c**2 / (3 * np.pi**2) + 16 * s**2 / (27 * np.pi**4))
-    assert limits.share_explained(bend, y) == pytest.approx(want, abs=1e-5)  # grid for integral
-    assert limits.share_explained(odd, y) == pytest.approx(c**2, abs=1e-5)
-
-
-def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise():
-    x = np.array([-1.0, 0.0, 1.0])
-    assert limits.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
-    # |x| is even, tanh odd: only the constant is left, and the variance of (1, 0, 1) is 2/9.
-    assert limits.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
-    with pytest.raises(ValueError, match="want relu or tanh, got 'gelu'"):
-        limits.kink_floor(x, x, "gelu")
-
-
-@pytest.mark.parametrize(
-    ("label", "ceiling"),
-    [
-        ([0, 1, 1, 1], 1.0),
-        ([0, 0, 1, 0], 3 / 4),  # outwards 0, 1, 0: one threshold is too few
-        ([1, 0, 0, 1], 1.0),
-    ],
-)
-def test_band_ceiling_scans_one_threshold_a_side(label, ceiling):
-    x = np.array([-1.0, 1.0, 2.0, 3.0])
-    assert limits.band_ceiling(x, np.array(label), 0.0) == ceiling
-
-
-def test_band_ceiling_of_dense_bands_is_the_derived_one():
-    x = np.linspace(-3, 3, 6001)
-    label = ((np.abs(x) > 1) & (np.abs(x) < 2)).astype(int)
-    for center in (0.0, 0.3):
-        assert limits.band_ceiling(x, label, center) == pytest.approx(2 / 3 + center / 6, abs=1e-3)
-
-
-def test_output_floors_by_hand():
-    floors = [limits.output_floor(3.0, 5.0, arm) for arm in capacity.FOUR]
-    assert floors == [25.0, 9.0, 16.0, 0.0]
-    assert limits.output_floor(3.0, 5.0, "both", 0.6) == pytest.approx(16.0)
-
-
-@pytest.mark.parametrize("k", [2, 3, 10])
-def test_one_hot_logits_attain_the_logit_floor_of_equal_shares(k):
-    floor = limits.logit_floor(np.full(k, 1 / k))
-    assert floor == pytest.approx(np.log1p((k - 1) * np.exp(-k / np.sqrt(k - 1))), abs=1e-12)
-    assert limits.one_hot_loss(k) == pytest.approx(floor, abs=1e-12)
-
-
-def test_no_logits_of_unit_variance_beat_the_floor_of_unequal_shares_whatever_their_means():
-    y = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
-    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    beta = torch.zeros(3, dtype=torch.float64)
-    z, beta = z.requires_grad_(), beta.requires_grad_()
-    optimizer = torch.optim.Adam([z, beta], lr=0.05)
-    for _ in range(600):
-        logits = (z - z.mean(0)) / z.std(0, correction=0) + beta
-        loss = torch.nn.functional.cross_entropy(logits, y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    floor = limits.logit_floor(np.array([0.6, 0.3, 0.1]))
-    assert floor <= loss.item() < 1.25 * floor  # a bound, and not an empty one
+    assert floors.share_explained(bend, y) == pytest.approx(want, abs=1e-5)  # grid for integral
+    assert floors.share_explained(odd, y) == pytest.approx(c**2, abs=1e-5)
 
 
 def test_homogeneous_without_beta_only_and_kinks_at_the_mean_without_beta_only():
@@ -247,11 +187,6 @@ def test_subsets_train_what_they_say_and_as_many_random_weights_as_scales_and_sh
     training.train(net, x, y, steps=3, batch=10, lr=0.1, **subsets.choose("gamma, beta", net))
     moved = {k.rstrip("0123456789") for k, v in net.params.items() if not v.equal(start[k])}
     assert moved == {"gamma", "beta"}
-
-
-def test_gate_rate_is_normal_in_beta_over_the_size_of_gamma():
-    rate = subsets.gate_rate(np.array([1.0, -1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0, -1.0]))
-    assert rate == pytest.approx([0.5, 0.8413447, 1.0, 0.0])
 
 
 def test_data_and_widths_that_do_not_fit_are_refused_before_training(tmp_path):

@@ -36,7 +36,7 @@ def problem(name, depth, at=SMALL, seeds=SEEDS, activation="relu"):
 
 
 def test_rows_are_standardized_and_an_unknown_name_is_refused():
-    assert AT.rows.x.abs().max() <= 4
+    assert AT.rows.x_train.abs().max() <= 4
     assert AT.rows.classes == 10
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         bench.load("digit")
@@ -79,7 +79,7 @@ def test_a_network_that_diverges_leaves_its_neighbors_alone_and_has_an_infinite_
 
 def test_copies_of_an_arm_are_copies_of_every_network_with_its_constants():
     here = problem("frozen", 3)
-    wide = bench.repeated(here.arm, 2)
+    wide = here.arm.repeated(2)
     x = here.x.repeat(2, 1, 1)
     one, two = here.arm.logits(here.arm.params, here.x), wide.logits(wide.params, x)
     torch.testing.assert_close(two, one.repeat(2, 1, 1))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bnlib import data
 from bnlib import interactions as split
 from bnlib.experiments import interaction_cells as cells
 from bnlib.experiments import interaction_orders, interactions
@@ -137,14 +138,14 @@ def test_descent_lowers_the_loss_and_leaves_the_initial_parameters_alone():
 
 def test_inputs_are_standardized_once_for_all_seeds_and_quiet_pixels_stay_quiet():
     x = np.array([[0.0, 0.5, 0.001], [0.5, 0.5, 0.0], [1.0, 0.5, 0.0]])
-    z = interactions.standardized(x)
+    z = data.standardized(x)
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-15)
     np.testing.assert_allclose(z.std(0)[0], 1)
     assert z.std(0)[1] == 0
     assert z.std(0)[2] < 0.1
     one, two = (interactions.problem("none", 2, seeds) for seeds in ([5], [3, 5]))
     assert torch.equal(one.x[0], two.x[1])
-    assert float(one.x.abs().max()) <= interactions.LIMIT
+    assert float(one.x.abs().max()) <= data.LIMIT
 
 
 @pytest.mark.parametrize("rule", interactions.DIRECTIONS)

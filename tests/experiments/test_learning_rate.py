@@ -95,7 +95,7 @@ def test_raw_predictors_contain_the_baseline_and_the_share_does_not():
 
 def test_frozen_and_bn_start_as_the_same_function_of_the_checked_rows():
     rows = bench.rows_of()
-    x = torch.from_numpy(rows.x[: bench.CHECKED]).expand(2, -1, -1)
+    x = torch.from_numpy(rows.x_train[: bench.CHECKED]).expand(2, -1, -1)
     frozen, bn = (bench.start(n, "relu", 4, range(2), rows) for n in ("frozen", "bn"))
     torch.testing.assert_close(
         frozen.logits(frozen.params, x), bn.logits(bn.params, x), rtol=1e-9, atol=1e-9
@@ -104,7 +104,7 @@ def test_frozen_and_bn_start_as_the_same_function_of_the_checked_rows():
 
 def test_without_affine_the_start_is_the_same_function():
     rows = bench.rows_of()
-    x = torch.from_numpy(rows.x[:64]).expand(2, -1, -1)
+    x = torch.from_numpy(rows.x_train[:64]).expand(2, -1, -1)
     for name in ("bn", "std-only", "layer-norm"):
         both, bare = (bench.start(name, "relu", 4, range(2), rows, affine=a) for a in (True, False))
         assert not any(n.startswith(("gamma", "beta")) for n in bare.params)

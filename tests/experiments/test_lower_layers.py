@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import integrate
 
 from bnlib import data, laws, training
 from bnlib.experiments import lower_layers
@@ -122,23 +121,3 @@ def test_two_rows_pass_little_and_two_images_nearly_everything(batch, rng):
     kept = lower_layers.length_kept_by_two(batch[0][0], net, rng)
     assert kept["rows"] < 0.01
     assert kept["images"] > 0.9
-
-
-def test_the_gain_of_a_pair_is_a_spike_of_area_two():
-    for eps in (1e-1, 1e-3):
-        area = integrate.quad(lower_layers.pair_gain, -np.inf, np.inf, args=(eps,), points=None)[0]
-        assert area == pytest.approx(2, rel=1e-6)
-        assert lower_layers.pair_gain(0.0, eps) == pytest.approx(eps**-0.5)
-
-
-def test_the_gain_of_a_pair_is_an_eigenvalue():
-    from bnlib import derivatives
-
-    values = derivatives.spectrum(np.array([0.9, 0.3]), 1.0, eps=0.01)
-    assert values[1] == pytest.approx(lower_layers.pair_gain(0.3, 0.01))
-
-
-def test_mean_gain_does_not_vanish_with_eps_and_its_square_diverges():
-    mean, square = (lower_layers.pair_gain_moment(k, 1e-8) for k in (1, 2))
-    assert mean == pytest.approx(2 / np.sqrt(np.pi), rel=1e-3)
-    assert square == pytest.approx(3 * np.pi / 8 / np.sqrt(np.pi) / 1e-4, rel=1e-3)

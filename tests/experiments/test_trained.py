@@ -141,14 +141,6 @@ def test_masked_weights_do_not_decay():
     assert not torch.equal(net.params["W1"][mask], start[mask])
 
 
-def test_the_law_of_the_norm_is_the_recursion_for_small_steps():
-    eta, decay, g2, q = 0.01, 0.01, 0.5, 3.0
-    for _ in range(2000):
-        q = (1 - eta * decay) ** 2 * q + eta**2 * g2 / q
-    assert equilibrium.norm4(eta, decay, g2, 9.0, 2000) == pytest.approx(q**2, rel=1e-3)
-    assert equilibrium.norm4(eta, 0.0, g2, 9.0, 10) == pytest.approx(9 + 2 * eta**2 * g2 * 10)
-
-
 def test_frozen_gamma_stays_and_the_slope_starts_at_memory():
     run = equilibrium.intervene(2, output="frozen", decay=5e-3, at=(0, 30))
     np.testing.assert_array_equal(run.gamma[0], run.gamma[1])

@@ -73,7 +73,7 @@ def best_rate(
     many, arm = len(rates), bench.build(at, name, depth, seeds, activation)
     order = bench.stream(at, seeds, steps).repeat(1, many, 1)
     eta = torch.tensor(np.repeat(rates, len(seeds)))
-    wide = bench.repeated(arm, many)
+    wide = arm.repeated(many)
     params = bench.walk(at, wide, order, Pace(eta, torch.zeros_like(eta)))
     losses = bench.clean_loss(at, wide, params).reshape(many, -1)
     place = int(np.median(losses, axis=1).argmin())
@@ -90,7 +90,7 @@ def follow(
 ) -> pd.DataFrame:
     """`shift_at` along walks, one row a pace, step and seed; the first measurement is dropped."""
     many = len(paces)
-    wide, order = bench.repeated(arm, many), bench.stream(at, seeds, steps).repeat(1, many, 1)
+    wide, order = arm.repeated(many), bench.stream(at, seeds, steps).repeat(1, many, 1)
     pace = Pace(*(torch.cat(column) for column in zip(*paces.values(), strict=True)))
     rules, frames = np.repeat(list(paces), len(seeds)), []
 

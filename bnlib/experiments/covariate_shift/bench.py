@@ -7,7 +7,6 @@ measured on the way is measured in float64, on the batch of the step that comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,30 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnlib import data, interactions
-from bnlib.experiments.interactions import LONGEST, Problem, standardized
-from bnlib.networks import arms, seed_batched
+from bnlib.experiments.interactions import LONGEST, Problem
+from bnlib.networks import arms
 from bnlib.networks.batches import batch_order
 
 Params = dict[str, Tensor]
 
 
-class Rows(NamedTuple):
-    """One data set, standardized: x (n, d), y (n,) for training and for the test."""
-
-    x: Tensor
-    y: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-    @property
-    def classes(self) -> int:
-        return int(self.y.max()) + 1
-
-
 class Conditions(NamedTuple):
     """What all measurements of a page share."""
 
-    rows: Rows
+    rows: data.Split  # of tensors, standardized
     width: int = 32
     batch: int = 64
     eps: float = 1e-5
@@ -56,18 +42,18 @@ class Pace(NamedTuple):
         return torch.where(self.share > 0, matched, self.rate).to(loss.dtype)
 
 
-def load(dataset: str) -> Rows:
+def load(dataset: str) -> data.Split:
     """The split of seed 0 of "digits", "mnist1d" or an `.npz`; each column standardized."""
     split = data.load(dataset, 0)
-    x = torch.from_numpy(standardized(np.concatenate([split.x_train, split.x_test])))
+    x = data.standardized(np.concatenate([split.x_train, split.x_test]))
     n = len(split.x_train)
-    y, y_test = (torch.from_numpy(labels) for labels in (split.y_train, split.y_test))
-    return Rows(x[:n], y, x[n:], y_test)
+    parts = x[:n], split.y_train, x[n:], split.y_test
+    return data.Split(*map(torch.from_numpy, parts))
 
 
 def stream(at: Conditions, seeds: Sequence[int], steps: int) -> Tensor:
     """Row numbers (steps, S, batch): the mini-batches of each seed, the same in every arm."""
-    return batch_order(seeds, len(at.rows.x), batch=at.batch, steps=steps)
+    return batch_order(seeds, len(at.rows.x_train), batch=at.batch, steps=steps)
 
 
 def build(
@@ -77,32 +63,14 @@ def build(
     if depth < 2:
         raise ValueError(f"depth: want at least 2 weight matrices, one below another, got {depth}")
     first = stream(at, seeds, 1)[0]
-    sizes = (at.rows.x.shape[1], *(at.width,) * (depth - 1), at.rows.classes)
-    x = at.rows.x[first]
+    sizes = (at.rows.x_train.shape[1], *(at.width,) * (depth - 1), at.rows.classes)
+    x = at.rows.x_train[first]
     return arms.build(name, sizes, seeds, x, activation=activation, eps=at.eps)
 
 
 def problem(at: Conditions, arm: arms.Arm, chosen: Tensor) -> Problem:
     """The arm with the batch of row numbers (S, m)."""
-    return Problem(arm, at.rows.x[chosen], at.rows.y[chosen])
-
-
-def single(arm: arms.Arm) -> arms.Arm:
-    """The arm in float32."""
-    stats = arm.stats and {
-        site: seed_batched.Moments(*(v.float() for v in pair)) for site, pair in arm.stats.items()
-    }
-    return replace(arm, params={k: v.float() for k, v in arm.params.items()}, stats=stats)
-
-
-def repeated(arm: arms.Arm, times: int) -> arms.Arm:
-    """The S networks of an arm `times` over, copy k of network s at k S + s."""
-    stats = arm.stats and {
-        site: seed_batched.Moments(*(v.repeat(times, 1) for v in pair))
-        for site, pair in arm.stats.items()
-    }
-    copies = {k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in arm.params.items()}
-    return replace(arm, params=copies, stats=stats)
+    return Problem(arm, at.rows.x_train[chosen], at.rows.y_train[chosen])
 
 
 def double(params: interactions.Params) -> Params:
@@ -129,12 +97,12 @@ def walk(
     update.  logits(step, params, x): what the network computes, by default the arm.
     A network that diverges becomes NaN and leaves the others as they are.
     """
-    small, x = single(arm), at.rows.x.float()
+    small, x = arm.each(Tensor.float), at.rows.x_train.float()
     params = dict(small.params)
     for number, chosen in enumerate(order):
         if watch is not None and number % every == 0:
             watch(number, double(params), chosen, pace)
-        rows, labels = x[chosen], at.rows.y[chosen]
+        rows, labels = x[chosen], at.rows.y_train[chosen]
 
         def loss_of(p: interactions.Params, rows: Tensor = rows, labels: Tensor = labels) -> Tensor:
             out = logits(number, p, rows) if logits else small.logits(p, rows)  # noqa: B023
@@ -153,7 +121,7 @@ def clean_loss(
     at: Conditions, arm: arms.Arm, params: interactions.Params, count: int = 512
 ) -> np.ndarray:
     """Loss on the first `count` training rows as one batch, (S,); infinite where not finite."""
-    x, y = at.rows.x[:count], at.rows.y[:count]
+    x, y = at.rows.x_train[:count], at.rows.y_train[:count]
     many = len(params["W1"])
     with torch.no_grad():
         logits = arm.logits(params, x.expand(many, *x.shape))

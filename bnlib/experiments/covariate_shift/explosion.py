@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bnlib import interactions, landscape
+from bnlib import data, interactions, landscape
 from bnlib.experiments.covariate_shift import bench
-from bnlib.experiments.covariate_shift.bench import Conditions, Rows
+from bnlib.experiments.covariate_shift.bench import Conditions
 from bnlib.networks import arms
 from bnlib.networks.seed_batched import trace
 
@@ -84,7 +84,7 @@ def independent(at: Conditions, count: int, seed: int = 0) -> Conditions:
     rng = np.random.default_rng(seed)
     x = torch.from_numpy(rng.standard_normal((count, INPUTS)))
     y = torch.from_numpy(rng.integers(at.rows.classes, size=count))
-    return at._replace(rows=Rows(x, y, x[:1], y[:1]))
+    return at._replace(rows=data.Split(x, y, x[:1], y[:1]))
 
 
 def _stepped(

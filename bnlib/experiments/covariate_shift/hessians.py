@@ -14,7 +14,6 @@ from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
 from bnlib.experiments.covariate_shift.bench import Conditions
 from bnlib.experiments.interactions import Problem, descend
-from bnlib.networks import seed_batched
 
 STATES = ("start", "trained")
 
@@ -109,10 +108,5 @@ def alone(
 ) -> tuple[Problem, dict[str, Tensor]]:
     """Network number `place` of a problem, on its own."""
     pick = slice(place, place + 1)
-    own = {name: value[pick] for name, value in params.items()}
-    stats = here.arm.stats and {
-        site: seed_batched.Moments(*(v[pick] for v in pair))
-        for site, pair in here.arm.stats.items()
-    }
-    arm = replace(here.arm, params=own, stats=stats)
-    return Problem(arm, here.x[pick], here.y[pick]), own
+    arm = replace(here.arm, params=dict(params)).each(lambda value: value[pick])
+    return Problem(arm, here.x[pick], here.y[pick]), arm.params

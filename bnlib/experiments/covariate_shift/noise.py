@@ -66,7 +66,7 @@ def noisy(
 
     def after(site: int, y: Tensor) -> Tensor:
         if site in noise:
-            pair = (v.repeat(len(y) // len(v), 1, 1).to(y.dtype) for v in noise[site])
+            pair = (arms.tiled(v, len(y) // len(v)).to(y.dtype) for v in noise[site])
             y = landscape.noisy_normalization(y, landscape.Noise(*pair))
         if seen is not None:
             seen[site] = y
@@ -74,7 +74,7 @@ def noisy(
 
     def logits(params: interactions.Params, x: Tensor) -> Tensor:
         copies = len(params["W1"]) // len(x)
-        return forward(arm.spec, params, x.repeat(copies, 1, 1), after=after)
+        return forward(arm.spec, params, arms.tiled(x, copies), after=after)
 
     return logits
 
@@ -94,7 +94,7 @@ class Case(NamedTuple):
         sites = range(1, len(self.arm.spec.sizes) - 1)
         one = draw(self.seeds, step, sites, self.at.batch, self.at.width, self.scale)
         return {
-            k: landscape.Noise(*(v.repeat(times, 1, 1) for v in pair)) for k, pair in one.items()
+            k: landscape.Noise(*(arms.tiled(v, times) for v in pair)) for k, pair in one.items()
         }
 
 
@@ -104,7 +104,7 @@ def sweep(case: Case, rates: Sequence[float], steps: int) -> tuple[np.ndarray, n
     The test rows get the statistics of the training rows.
     """
     at, many = case.at, len(rates)
-    wide = bench.repeated(case.arm, many)
+    wide = case.arm.repeated(many)
     order = bench.stream(at, case.seeds, steps).repeat(1, many, 1)
     eta = torch.tensor(np.repeat(rates, len(case.seeds)))
 
@@ -115,7 +115,7 @@ def sweep(case: Case, rates: Sequence[float], steps: int) -> tuple[np.ndarray, n
     params = bench.walk(at, wide, order, pace, logits=logits if case.scale else None)
     loss = bench.clean_loss(at, wide, params)
     with torch.no_grad():
-        out = wide.evaluated(params, at.rows.x, at.rows.x_test)
+        out = wide.evaluated(params, at.rows.x_train, at.rows.x_test)
     right = (out.argmax(-1) == at.rows.y_test) & torch.isfinite(out).all(-1)
     return loss.reshape(many, -1), right.double().mean(1).numpy().reshape(many, -1)
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.integrate import quad
 
-from bnlib import chains, identity, reference
+from bnlib import chains, identity, laws, reference
 from bnlib.experiments import last_hidden
 from bnlib.orders import noise_floor, order_sums, subset_masks
 
@@ -35,7 +33,7 @@ def sample_script() -> str:
     digits = "".join(np.base_repr(z + 648, 36).zfill(2) for z in sample_table()).lower()
     return (
         "/* Standard normal numbers in hundredths, plus 648, two digits to base 36 each.\n"
-        "   Written by bnlib.experiments.widgets.sample_script. */\n"
+        "   Written by sample_script of tests/oracles/widgets.py. */\n"
         f'window.BN_SAMPLE = "{digits}";\n'
     )
 
@@ -43,26 +41,6 @@ def sample_script() -> str:
 def batch(m: int, number: int) -> np.ndarray:
     """Rows of one batch of the population, (m,)."""
     return MU + SIGMA * sample_table()[m * number : m * (number + 1)] / 100
-
-
-def expected_error(m: int, gamma: float, beta: float, *, eps: float) -> float:
-    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
-
-        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
-
-    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
-    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
-    """
-    constants = identity.Constants(np.array(gamma), np.array(0.0))
-
-    def density(chi: float) -> float:
-        var = np.array(SIGMA**2 * chi**2 / m)
-        scale = identity.batch_error(np.array(0.0), var, constants, eps=eps)
-        return float(stats.chi.pdf(chi, m - 1) * scale)
-
-    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
-    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
-    return float((scale + (beta - MU) ** 2) / SIGMA**2 + 1 / m)
 
 
 def identity_numbers(
@@ -78,20 +56,20 @@ def identity_numbers(
     constants = identity.Constants(np.array([gamma]), np.array([beta]))
 
     def error(k: int) -> float:
-        mu, var, _ = reference.statistics(batch(m, k)[:, None])
+        mu, var = reference.statistics(batch(m, k)[:, None])
         return float(identity.batch_error(mu, var, constants, eps=eps)[0]) / SIGMA**2
 
     errors = [error(k) for k in range(1, seen + 1)]
     return {
         "x": x,
-        "mu": float(found.mu[0]),
+        "mu": float(found.mean[0]),
         "var": float(found.var[0]),
         "x-hat": tape.x_hat[:, 0],
         "y": y[:, 0],
         "error": error(number),
         "errors": np.array(errors),
         "mean-error": float(np.mean(errors)) if errors else np.nan,
-        "law": expected_error(m, gamma, beta, eps=eps),
+        "law": laws.expected_error(m, gamma, beta, mu=MU, sigma=SIGMA, eps=eps),
     }
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles import widgets
 
-from bnlib import chains, identity
+from bnlib import chains
 from bnlib.experiments import chains as trials
-from bnlib.experiments import widgets
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,27 +22,6 @@ def test_the_table_has_a_batch_of_every_size_and_looks_normal():
     assert len(table) == widgets.BATCHES * widgets.SIZES[-1]
     assert abs(table.mean()) < 4 / np.sqrt(len(table))
     assert abs(table.var() - 1) < 4 * np.sqrt(2 / len(table))
-
-
-@pytest.mark.parametrize("m", widgets.SIZES)
-def test_with_the_populations_constants_the_expected_error_is_the_law(m):
-    found = widgets.expected_error(m, widgets.SIGMA, widgets.MU, eps=0.0)
-    assert found == pytest.approx(identity.gaussian_error(m), rel=1e-9)
-
-
-def test_the_expected_error_with_an_offset_is_the_law_of_draws():
-    quantiles = np.sqrt(_chi_squares(8, 100_000) / 8)
-    gamma, eps = np.sqrt(widgets.SIGMA**2 + 1.0), 1.0
-    found = widgets.expected_error(8, gamma, widgets.MU, eps=eps)
-    assert found == pytest.approx(
-        identity.error_with_eps(quantiles, eps / widgets.SIGMA**2), rel=1e-4
-    )
-
-
-def test_the_expected_error_is_smallest_at_the_expected_batch_std():
-    best = identity.error(1 - identity.gaussian_error(8) / 2, mode="best")
-    gamma = widgets.SIGMA * (1 - identity.gaussian_error(8) / 2)
-    assert widgets.expected_error(8, gamma, widgets.MU, eps=0.0) == pytest.approx(best)
 
 
 def test_constants_of_a_batch_restore_it():
@@ -91,9 +70,3 @@ def test_what_gamma_and_beta_explain_does_not_reach_x():
 def test_two_rows_pass_nothing_and_no_pull_gives_nothing():
     assert widgets.gradient_numbers(2, [2.0, -1.0], gamma=1.0, eps=0.0)["passed"] < 1e-28
     assert widgets.gradient_numbers(4, np.zeros(4), gamma=1.0, eps=0.1)["passed"] == 0.0
-
-
-def _chi_squares(m, count):
-    from scipy import stats
-
-    return stats.chi2.ppf((np.arange(count) + 0.5) / count, m - 1)

@@ -92,8 +92,8 @@ def logit_floor(shares: np.ndarray) -> float:
         q = (1 - s) * np.eye(len(p)) + s * p
         return s * spread - p @ entr(q).sum(axis=1)
 
-    found: Any = minimize_scalar(minus, bounds=(0, 1), method="bounded", options={"xatol": 1e-12})
-    return float(-found.fun)
+    best: Any = minimize_scalar(minus, bounds=(0, 1), method="bounded", options={"xatol": 1e-12})
+    return float(-best.fun)
 
 
 def one_hot_loss(classes: int) -> float:
