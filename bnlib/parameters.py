@@ -74,7 +74,7 @@ class Settings:
         for entry in fields(cls):  # type: ignore[arg-type]  # subclasses are dataclasses
             listed = entry.default_factory is not MISSING
             default = entry.default_factory() if listed else entry.default  # type: ignore[misc]
-            kind = str(entry.type).split("[")[0]
+            kind = getattr(entry.type, "__name__", str(entry.type)).split("[")[0]
             found[entry.name] = Parameter(entry.name, kind, default, **entry.metadata)
         return found
 

@@ -19,6 +19,7 @@ from typing import Any
 from docutils import nodes
 from sphinx import addnodes
 
+CHAPTERS = "chapters"
 _CODE = re.compile(r"``(.+?)``|`([^`]+?)`", re.DOTALL)
 _MARKUP = re.compile(r"([\\*_|:`])")
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
@@ -66,9 +67,13 @@ def plain(lines: list[str]) -> list[str]:
 
 
 def public_modules(package: Path) -> list[str]:
-    """Dotted names below the package of the modules whose path has no leading underscore."""
+    """Dotted names below the package of the modules whose path has no leading underscore.
+
+    Chapters are left out: each has a page of its own.
+    """
     found = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
-    return sorted(".".join(parts) for parts in found if not any(p[0] == "_" for p in parts))
+    library = [parts for parts in found if parts[0] != CHAPTERS]
+    return sorted(".".join(parts) for parts in library if not any(p[0] == "_" for p in parts))
 
 
 def list_modules(text: str, modules: list[str], package: str) -> str:

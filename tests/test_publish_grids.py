@@ -77,7 +77,7 @@ def test_values_are_read_as_the_declared_type(word, values):
         (["norm=group"], r"expected one in \{batch\|layer\}, got 'group'"),
         (["frozen=yes"], "expected bool"),
         (["sizes=2,4"], "expected list"),
-        (["sizes=[2"], r"expected lists such as \[2,4\],\[8\]"),
+        (["sizes=[2"], r"want lists such as \[2,4\],\[8\]"),
         (["sizes=[1]"], "expected one in .2, 99., got 1"),
         (["depth=2", "depth=4"], "want one --grid depth"),
         (["depth"], "want --grid name=values or a TOML file, got 'depth'"),

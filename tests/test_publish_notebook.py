@@ -35,7 +35,7 @@ def test_a_declaration_gives_name_type_default_comment_and_what_is_allowed(decla
 
 
 def test_brackets_in_plain_words_are_no_range(declared):
-    assert declared["name"][4:] == (None, None, ())
+    assert declared["name"][4:] == (None, None, (), None)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_the_declared_ones(decla
     ],
 )
 def test_a_value_of_another_type_is_refused_with_type_and_value(declared, name, value):
-    with pytest.raises(ValueError, match=f"{name!r}: want {declared[name].kind}.*, got "):
+    with pytest.raises(ValueError, match=f"{name!r}: expected {declared[name].kind}.*, got "):
         check(declared, {name: value})
 
 
@@ -113,7 +113,9 @@ def test_strings_become_values_of_the_declared_types(declared):
 
 @pytest.mark.parametrize(("name", "text"), [("seeds", "3.5"), ("affine", "maybe"), ("sizes", "2,")])
 def test_a_string_that_is_no_such_value_is_refused(declared, name, text):
-    with pytest.raises(ValueError, match=f"{name!r}: want {declared[name].kind}.*, got '{text}'"):
+    with pytest.raises(
+        ValueError, match=f"{name!r}: expected {declared[name].kind}.*, got '{text}'"
+    ):
         nb.parse(declared, [(name, text)])
 
 

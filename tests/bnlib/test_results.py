@@ -15,17 +15,24 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from bnlib import results
+from bnlib.results import Claim, Record, Section
+from bnlib.statistics import Interval
 
 CELLS = [
     """
 import numpy as np
-from bnlib.results import claim, record
-record("first-error", np.float64(0.123456), unit="s", low=0.1, high=0.2)
-record("how-many", 42)
-record("best-method", "two-pass")
-record("per-seed", np.arange(3) / 2)
+from bnlib.results import Claim, Record, Section
+Section(records=(
+    Record("first-error", np.float64(0.123456), unit="s", low=0.1, high=0.2),
+    Record("how-many", 42),
+    Record("best-method", "two-pass"),
+    Record("per-seed", np.arange(3) / 2),
+)).publish()
 """,
-    'claim("some-thing", "partly", f"error {0.1234:.2f} < 0.2 & more")',
+    """
+evidence = f"error {0.1234:.2f} < 0.2 & more"
+Section(claims=(Claim("some-thing", "partly", evidence),)).publish()
+""",
     "1 + 1",
 ]
 
@@ -85,9 +92,9 @@ def test_prose_pastes_records_formatted_and_the_page_does_not_show_them(notebook
 
 def test_a_name_is_given_once_in_a_notebook():
     with pytest.raises(CellExecutionError, match="record 'how-many': expected each name once"):
-        executed(CELLS[0], 'record("how-many", 43)')
+        executed(CELLS[0], 'Section(records=(Record("how-many", 43),)).publish()')
     with pytest.raises(CellExecutionError, match="claim 'a': expected each name once"):
-        executed('from bnlib.results import claim\nfor _ in "ab": claim("a", "holds", "twice")')
+        executed(f'{CELLS[0]}\nSection(claims=2 * (Claim("a", "holds", "twice"),)).publish()')
 
 
 def test_reading_refuses_a_key_that_occurs_twice(notebook):
@@ -100,9 +107,9 @@ def test_reading_refuses_a_key_that_occurs_twice(notebook):
 @pytest.mark.parametrize("key", ["", "Upper", "two words", "-x", "x-", "a--b", "a_b", "a::b", 3])
 def test_key_is_a_kebab_case_slug(key):
     with pytest.raises(ValueError, match="expected a kebab-case slug"):
-        results.record(key, 1.0)
+        Record(key, 1.0)
     with pytest.raises(ValueError, match="expected a kebab-case slug"):
-        results.claim(key, "holds", "because")
+        Claim(key, "holds", "because")
 
 
 @pytest.mark.parametrize(
@@ -110,34 +117,60 @@ def test_key_is_a_kebab_case_slug(key):
 )
 def test_non_finite_number_is_refused(value):
     with pytest.raises(ValueError, match="record 'a-key': expected a finite number, got"):
-        results.record("a-key", value)
+        Record("a-key", value)
 
 
 @pytest.mark.parametrize("value", [None, {}, np.eye(2), [[1.0]], 1j, object()])
 def test_other_types_are_refused(value):
     with pytest.raises(TypeError, match="expected number, bool, str or a 1-D list, got"):
-        results.record("a-key", value)
+        Record("a-key", value)
 
 
 @pytest.mark.parametrize(("low", "high"), [(None, 1.0), (1.0, None), (2.0, 1.0), (0.0, np.nan)])
 def test_half_or_reversed_or_non_finite_interval_is_refused(low, high):
-    with pytest.raises(ValueError, match="record 'a-key': want"):
-        results.record("a-key", 1.0, low=low, high=high)
+    with pytest.raises(ValueError, match="record 'a-key': expected"):
+        Record("a-key", 1.0, low=low, high=high)
 
 
 @pytest.mark.parametrize(
     ("verdict", "evidence"), [("true", "x"), ("Holds", "x"), ("holds", " "), ("holds", "a\nb")]
 )
-def test_claim_wants_a_known_verdict_and_one_sentence(verdict, evidence):
-    with pytest.raises(ValueError, match="claim 'a': want"):
-        results.claim("a", verdict, evidence)
+def test_a_claim_has_a_known_verdict_and_one_sentence(verdict, evidence):
+    with pytest.raises(ValueError, match="claim 'a': expected"):
+        Claim("a", verdict, evidence)
 
 
-def test_plain_process_only_validates_and_imports_no_ipython():
+def test_a_plain_process_publishes_nothing_and_imports_neither_ipython_nor_pandas():
     code = (
-        "import sys; from bnlib import results\n"
-        "results.record('a', 1.0); results.record('a', True); results.claim('b', 'holds', 'so')\n"
-        "assert 'IPython' not in sys.modules"
+        "import sys; from bnlib.results import Record, Section\n"
+        "Section(records=(Record('a', 1.0),)).publish()\n"
+        "assert not {'IPython', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+def test_sections_are_collected_as_a_notebook_gives_them(notebook):
+    interval = Interval(0.123456, 0.1, 0.2)
+    numbers = Section(
+        records=(
+            Record.interval("first-error", interval, "s"),
+            Record("how-many", torch.tensor(42)),
+            Record("best-method", "two-pass"),
+            Record("per-seed", torch.arange(3) / 2),
+        )
+    )
+    said = Section(claims=(Claim("some-thing", "partly", "error 0.12 < 0.2 & more"),))
+    assert results.collect([numbers, said]) == results.read_outputs(notebook)
+    with pytest.raises(ValueError, match="expected each id once, got 'some-thing' twice"):
+        results.collect([said, said])
+
+
+def test_a_section_shows_its_only_table_and_figure_and_names_several():
+    section = Section(tables={"a": "table a"}, figures={"left": lambda: "l", "right": lambda: "r"})  # type: ignore[arg-type]
+    assert section.table == "table a"
+    assert section.figure("right") == "r"
+    with pytest.raises(ValueError, match="one figure, got 'left', 'right'; name the one you want"):
+        section.figure()
+    with pytest.raises(ValueError, match="one table, got none"):
+        _ = Section().table

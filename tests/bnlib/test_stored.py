@@ -1,0 +1,43 @@
+"""Stored tables: only the one that the page was written about, and unfinished ones go on."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from bnlib import stored
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text('{"rows": [1]}')
+    return path
+
+
+def test_a_table_is_read_by_the_start_of_its_digest(path):
+    digest = sha256(path.read_bytes()).hexdigest()
+    assert stored.table(path, digest[:8]) == {"rows": [1]}
+    assert stored.content(path, digest) == b'{"rows": [1]}'
+
+
+@pytest.mark.parametrize("digest", ["", "0123456789"])
+def test_another_table_is_refused(path, digest):
+    with pytest.raises(ValueError, match=r"table\.json: expected the file with SHA-256"):
+        stored.table(path, digest)
+
+
+def test_where_there_is_no_table_there_is_none(tmp_path):
+    assert stored.table(tmp_path / "no.json", "abc") is None
+
+
+def test_an_unfinished_table_goes_on_only_under_the_same_head(tmp_path):
+    path, head = tmp_path / "t.json", {"parameters": {"seeds": 2}}
+    assert stored.started(path, head) == head
+    path.write_text(json.dumps({**head, "rows": [1]}))
+    assert stored.started(path, head)["rows"] == [1]
+    assert stored.started(path, {"parameters": {"seeds": 3}}) == {"parameters": {"seeds": 3}}
+
+
+def test_versions_name_what_computes():
+    assert {"numpy", "torch", "python"} <= set(stored.versions())
