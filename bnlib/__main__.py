@@ -1,12 +1,52 @@
-"""`bnlib`, and `python -m bnlib`: the command line."""
+"""`bnlib`, and `python -m bnlib`: the command line.
 
-from bnlib.audit.command import audit_command
-from bookbuild.cli import main
+A command is imported when it is called, so that `bnlib audit` needs nothing that builds books.
+"""
 
-main.help = "Re-execute the book's notebooks, or audit the batch normalizations of a checkpoint."
-main.add_command(audit_command)
+from importlib import import_module
 
-__all__ = ["main"]
+import click
+
+COMMANDS = {
+    "audit": "bnlib.audit.command:audit_command",
+    "downloads": "bookbuild.cli_downloads:downloads_command",
+    "execute": "bookbuild.cli_execute:execute_command",
+    "reproduce": "bookbuild.cli_reproduce:reproduce_command",
+    "sweep": "bookbuild.cli_sweep:sweep_command",
+}
+
+
+class Commands(click.Group):
+    """The commands of `COMMANDS`, each imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            return _missing(cmd_name, error.name)
+
+
+def _missing(command: str, package: str | None) -> click.Command:
+    needs = f"`bnlib {command}` needs the package {package}: pip install 'bnlib[book]'"
+
+    def refuse() -> None:
+        raise click.ClickException(needs)
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(command, callback=refuse, help=needs, context_settings=anything)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bnlib")
+def main() -> None:
+    """Re-execute the book's notebooks, or audit the batch normalizations of a checkpoint."""
+
 
 if __name__ == "__main__":
     main(prog_name="bnlib")

@@ -38,7 +38,7 @@ def test_a_failure_sets_the_exit_status(run, tmp_path, write_notebook):
     [
         (["goood"], "unknown notebook 'goood'; did you mean 'good'?"),
         (["good", "-p", "m", "3"], "unknown parameter 'm'. Known: n: int"),
-        (["good", "-p", "n", "x"], "parameter 'n': want int, got 'x'"),
+        (["good", "-p", "n", "x"], "parameter 'n': expected int, got 'x'"),
         (["--jobs", "0"], "not in the range"),
     ],
 )

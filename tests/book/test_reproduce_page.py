@@ -9,6 +9,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -63,7 +64,8 @@ def test_every_command_is_understood_and_names_what_exists(words, tmp_path, monk
     (tmp_path / "checkpoint.pth").touch()
     monkeypatch.chdir(tmp_path)
     name, *rest = words
-    given = main.commands[name].make_context(name, rest).params
+    command = main.get_command(click.Context(main), name)
+    given = command.make_context(name, rest).params
     if given.get("tables"):
         assert full.tables(ROOT, given["slugs"])
     elif "slugs" in given:

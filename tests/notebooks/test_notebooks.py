@@ -1,8 +1,10 @@
 """Every chapter, whatever it is about: its form, and a small run whose verdicts must hold."""
 
+import importlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,13 +15,14 @@ import pytest
 import yaml
 
 from bnlib.parameters import check
-from bnlib.results import read_outputs
+from bnlib.results import collect, read_outputs
 from bookbuild import execute as ex
 from bookbuild import notebook as nb
 from bookbuild import store, worker
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_PAGE, LONGEST_OPEN_CELL = 140, 12  # lines of code
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -27,6 +30,15 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 def _smoke(slug):
     """The small parameters of a chapter."""
     return tomllib.loads((ROOT / "notebooks" / "smoke.toml").read_text()).get(slug, {})
+
+
+def _chapter(path):
+    """The package of a chapter."""
+    return importlib.import_module(f"bnlib.chapters.{path.stem.replace('-', '_')}")
+
+
+def _code_lines(source):
+    return [line.strip() for line in source.splitlines() if line.strip()]
 
 
 def _expected(slug):
@@ -77,6 +89,34 @@ def test_a_small_run_gives_every_expected_verdict_and_finite_values(path):
     assert records
     for key, record in records.items():
         assert _finite([record["value"], record["low"], record["high"]]), key
+
+
+@every_notebook
+def test_its_parameters_are_the_settings_of_its_chapter(path):
+    declared = nb.parameters(nb.read(path))
+    settings = _chapter(path).Settings.declared()
+    on_the_page = [parameter._replace(comment="") for parameter in declared.values()]
+    assert on_the_page == [parameter._replace(rule=None) for parameter in settings.values()]
+
+
+@every_notebook
+def test_a_small_run_without_a_kernel_gives_what_the_executed_notebook_gives(path):
+    chapter = _chapter(path)
+    sections = chapter.run(chapter.Settings(**_smoke(path.stem)))
+    records, claims = collect(sections.values())
+    executed = read_outputs(_executed(_small(path)))
+    assert (records, claims) == executed
+    assert [list(part) for part in (records, claims)] == [list(part) for part in executed]
+
+
+@every_notebook
+def test_its_code_is_short_and_hands_nothing_over_by_itself(path):
+    cells = [(nb.tags(cell), _code_lines(cell.source)) for cell in nb.code_cells(nb.read(path))]
+    assert sum(len(lines) for _, lines in cells) <= LONGEST_PAGE
+    for tags, lines in cells:
+        assert not any(re.match(r"(record|claim)\(", line) for line in lines)
+        if not {"hide-input", "parameters"} & set(tags):
+            assert len(lines) <= LONGEST_OPEN_CELL, lines[0]
 
 
 @pytest.mark.slow

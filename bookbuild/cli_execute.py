@@ -1,28 +1,14 @@
-"""The command line: `bnlib execute`."""
+"""The command `bnlib execute`."""
 
 from pathlib import Path
 
 import click
 
 from bookbuild import notebook as nb
-from bookbuild.cli_downloads import downloads_command
-from bookbuild.cli_reproduce import reproduce_command
-from bookbuild.cli_sweep import sweep_command
 from bookbuild.execute import Report, describe, execute, plan
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bnlib")
-def main() -> None:
-    """Re-execute the book's notebooks."""
-
-
-main.add_command(downloads_command)
-main.add_command(sweep_command)
-main.add_command(reproduce_command)
-
-
-@main.command("execute")
+@click.command("execute")
 @click.argument("slugs", metavar="[SLUG]...", nargs=-1)
 @click.option("--jobs", type=click.IntRange(min=1), help="Notebooks at a time [default: cores].")
 @click.option(
