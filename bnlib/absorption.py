@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bnlib import reference
+from bnlib.activations import FUNCTIONS
+
 
 class Linear(NamedTuple):
     """An affine map of rows: x weight^T + bias."""
@@ -59,3 +62,70 @@ def through_relu(gamma: np.ndarray, beta: np.ndarray, after: Linear) -> Absorbed
     shift = np.divide(beta, size, out=np.zeros_like(size), where=~dead)
     linear = Linear(after.weight * size, after.bias + after.weight @ constant)
     return Absorbed(np.where(gamma < 0, -1.0, 1.0), shift, linear)
+
+
+def absorbed_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 16) -> dict:
+    """Relative error of random networks x W^T - BN - activation - linear once gamma is absorbed.
+
+    Returns name -> (largest error / largest output) with the weights given here.
+    """
+    x, weight, after, gamma, beta = _network(rng, rows, units)
+    cases = {
+        "linear, any gamma": ("linear", gamma),
+        "relu, gamma > 0": ("relu", np.abs(gamma)),
+        "leaky relu, gamma > 0": ("leaky relu", np.abs(gamma)),
+        "relu, any gamma, rows flipped": ("relu", gamma),
+        "leaky relu, any gamma, rows flipped": ("leaky relu", gamma),
+        "relu, gamma = 0": ("relu", np.where(np.arange(units) % 2, gamma, 0.0)),
+    }
+    errors = {}
+    for name, (activation, scale) in cases.items():
+        phi = FUNCTIONS[activation]
+        want = after(phi(_normalized(x, weight, scale, beta)))
+        if activation == "linear":
+            got = into_next(scale, beta, after)(_normalized(x, weight, np.ones(units), 0 * beta))
+        else:
+            left = through_relu(scale, beta, after)
+            flipped = weight * left.sign[:, None]
+            got = left.after(phi(_normalized(x, flipped, np.ones(units), left.beta)))
+        errors[name] = float(np.abs(got - want).max() / np.abs(want).max())
+    return errors
+
+
+def remaining_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 16) -> dict:
+    """Relative error that the best next layer leaves where gamma is 1 and nothing is flipped.
+
+    Least squares finds that layer, a constant included, so no other does better.
+    Returns name -> root mean square of the rest / of the output.
+    """
+    x, weight, after, gamma, beta = _network(rng, rows, units)
+    cases = {
+        "relu, any gamma, nothing flipped": ("relu", gamma),
+        "tanh": ("tanh", np.abs(gamma)),
+        "sigmoid": ("sigmoid", np.abs(gamma)),
+    }
+    errors = {}
+    for name, (activation, scale) in cases.items():
+        phi = FUNCTIONS[activation]
+        want = after(phi(_normalized(x, weight, scale, beta)))
+        kept = phi(_normalized(x, weight, np.ones(units), beta / scale))
+        design = np.column_stack([np.ones(rows), kept])
+        rest = want - design @ np.linalg.lstsq(design, want, rcond=None)[0]
+        errors[name] = float(np.sqrt(np.mean(rest**2) / np.mean((want - want.mean(0)) ** 2)))
+    return errors
+
+
+def _network(
+    rng: np.random.Generator, rows: int, units: int
+) -> tuple[np.ndarray, np.ndarray, Linear, np.ndarray, np.ndarray]:
+    """x, W, the layer after, gamma of both signs away from 0, beta."""
+    x, weight = rng.normal(size=(rows, units)), rng.normal(size=(units, units))
+    after = Linear(rng.normal(size=(5, units)), rng.normal(size=5))
+    gamma = rng.uniform(0.5, 2.0, units) * rng.permutation(np.resize([-1.0, 1.0], units))
+    return x, weight, after, gamma, rng.normal(size=units)
+
+
+def _normalized(
+    x: np.ndarray, weight: np.ndarray, gamma: np.ndarray, beta: np.ndarray
+) -> np.ndarray:
+    return reference.forward(x @ weight.T, gamma, beta, eps=1e-5)[0]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 
@@ -67,6 +68,14 @@ def median_interval(
         rng=rng,
     ).confidence_interval
     return Interval(*map(_float, (np.median(a, axis=0), found.low, found.high)))
+
+
+def column_medians(wide: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """`median_interval` of every column; and the sign of the interval, 0 if it has 0."""
+    medians = median_interval(wide.to_numpy(), rng=np.random.default_rng(seed))
+    rows = pd.DataFrame(medians._asdict(), index=wide.columns)
+    sign = np.sign(rows.low) * (np.sign(rows.low) == np.sign(rows.high))
+    return pd.DataFrame(rows.assign(sign=sign))
 
 
 def paired_difference(a: Values, b: Values, level: float = 0.95) -> Paired:

@@ -14,18 +14,9 @@ import numpy as np
 import torch
 
 from bnlib import data, floors, statistics, training
+from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
-
-ARMS: dict[str, dict[str, Any]] = {
-    "plain": {"norm": "none"},
-    "affine": {"norm": "affine"},
-    "none": {"scale": False, "shift": False},
-    "gamma": {"shift": False},
-    "beta": {"scale": False},
-    "both": {},
-}
-"""What each arm sets in `Spec`: no norm and a bias, y = gamma x + beta, then normalization."""
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "relu-1": {"depth": 1},
@@ -65,7 +56,7 @@ def held_out(y: np.ndarray) -> int:
 
 def spec(arm: str, architecture: str, rows: data.Split, width: int) -> Spec:
     """The network of an arm on these rows. Raises ValueError for a width below 1."""
-    options: Settings = {"norm": "batch"} | ARCHITECTURES[architecture] | ARMS[arm]
+    options: Settings = {"norm": "batch"} | ARCHITECTURES[architecture] | AFFINE_ARMS[arm]
     depth, logits = options.pop("depth"), options.pop("logits", False)
     sizes = (rows.x_train.shape[-1], *(width,) * depth, rows.classes)
     return Spec(sizes, output_norm=options["norm"] if logits else "none", **options)
@@ -103,17 +94,8 @@ def run(
         "rate": picked.rate,
         "edge": picked.at_edge,
         "diverged": int(history.diverged.sum()),
-        **scores(net, rows),
+        **training.scores(net, rows),
     }
-
-
-def scores(net: SeedBatchedMLP, rows: data.Split) -> dict[str, list[float]]:
-    """Test accuracy and training cross-entropy of each seed, statistics of the training rows."""
-    stats = net.recalibrate(torch.as_tensor(rows.x_train))
-    loss = training.losses(net, rows.x_train, rows.y_train, stats=stats)
-    accuracy = training.accuracy(net, rows.x_test, rows.y_test, stats=stats)
-    finite = np.nan_to_num(loss, nan=1e9, posinf=1e9)  # a diverged seed must stay readable as JSON
-    return {"accuracy": accuracy.round(6).tolist(), "loss": finite.round(6).tolist()}
 
 
 def compare(runs: Iterable[Run], against: str = "both") -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 
 from bnlib import floors, reference, training
 from bnlib.activations import FUNCTIONS
-from bnlib.experiments.ablation import ARMS
+from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
@@ -76,7 +76,7 @@ def fit_wave(
     eps: 0 in theory; any other value gives units with small weights another slope.
     """
     x = np.stack([np.random.default_rng([seed, 10]).uniform(-2, 2, (1024, 1)) for seed in seeds])
-    spec = Spec((1, width, 1), activation=activation, eps=eps, **ARMS[arm])
+    spec = Spec((1, width, 1), activation=activation, eps=eps, **AFFINE_ARMS[arm])
     recipe = {"optimizer": "adam", "schedule": "cosine", "loss": "mse"}
     return train(spec, seeds, x, np.sin(3 * x + phase), steps=steps, batch=128, lr=0.01, **recipe)
 
@@ -97,7 +97,7 @@ def band_rows(seeds: Sequence[int], n: int, stream: int) -> tuple[np.ndarray, np
 
 def fit_bands(arm: str, depth: int, seeds: Sequence[int], *, width: int, steps: int) -> Fit:
     """Linear(1 -> width) - BN - ReLU, `depth` times, and two logits, on 1200 rows of bands."""
-    spec = Spec((1, *(width,) * depth, 2), **ARMS[arm])
+    spec = Spec((1, *(width,) * depth, 2), **AFFINE_ARMS[arm])
     recipe = {"optimizer": "adam", "schedule": "cosine"}
     return train(
         spec, seeds, *band_rows(seeds, 1200, 11), steps=steps, batch=100, lr=0.02, **recipe
@@ -147,8 +147,8 @@ def random_features(
     (n, units).  The arm says which of gamma and beta are random; the others are 1 and 0.
     """
     weight, gamma, beta = rng.normal(size=(3, units)) * np.array([[1.0], [3.0], [3.0]])
-    gamma = gamma if ARMS[arm].get("scale", True) else np.ones(units)
-    beta = beta if ARMS[arm].get("shift", True) else np.zeros(units)
+    gamma = gamma if AFFINE_ARMS[arm].get("scale", True) else np.ones(units)
+    beta = beta if AFFINE_ARMS[arm].get("shift", True) else np.zeros(units)
     y, _ = reference.forward(x[:, None] * weight, gamma, beta, eps=0.0)
     return FUNCTIONS[activation](y)
 
@@ -163,7 +163,7 @@ def fit_output(arm: str, seeds: Sequence[int], *, m: int, steps: int) -> Fit:
     t = np.tanh(x @ u) + x[..., :1] / 2
     y = 3 + 5 * (t - t.mean(1, keepdims=True)) / t.std(1, keepdims=True)
     norms: dict[str, Any] = {"norm": "none", "output_norm": "batch"}
-    spec = Spec((4, 32, 1), activation="tanh", **norms, **ARMS[arm])
+    spec = Spec((4, 32, 1), activation="tanh", **norms, **AFFINE_ARMS[arm])
     return train(spec, seeds, x, y, steps=steps, batch=m, lr=0.02, optimizer="adam", loss="mse")
 
 

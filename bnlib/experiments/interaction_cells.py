@@ -15,7 +15,7 @@ import pandas as pd
 
 from bnlib import statistics
 from bnlib.experiments import lists
-from bnlib.experiments.interactions import survey
+from bnlib.interactions import survey
 from bnlib.networks import arms, spec
 
 CELL = ["activation", "L", "state", "matched", "size"]
@@ -43,19 +43,11 @@ def differences(
 ) -> pd.DataFrame:
     """Median of first - second over common seeds with its bootstrap interval, one row a cell."""
     wide = frame.pivot_table(index="seed", columns=["arm", *CELL], values=what, sort=False)
-    return intervals(pd.DataFrame(wide[first] - wide[second]), seed)
-
-
-def intervals(wide: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Median and bootstrap interval of every column; the sign of the interval, 0 if it has 0."""
-    found = statistics.median_interval(wide.to_numpy(), rng=np.random.default_rng(seed))
-    rows = pd.DataFrame(found._asdict(), index=wide.columns)
-    sign = np.sign(rows.low) * (np.sign(rows.low) == np.sign(rows.high))
-    return pd.DataFrame(rows.assign(sign=sign))
+    return statistics.column_medians(pd.DataFrame(wide[first] - wide[second]), seed)
 
 
 def reduced(rows: pd.DataFrame) -> str:
-    """Verdict on "BN reduces it", from one row a cell: `intervals` of BN - none, L >= 4.
+    """Verdict on "BN reduces it", from one row a cell: medians of BN - none, L >= 4.
 
     holds: below 0 in every ReLU cell and in some cell of another activation.  partly: below 0
     somewhere, above 0 nowhere.  fails: otherwise.
@@ -135,7 +127,9 @@ def slope_in_depth(frame: pd.DataFrame, what: str, seed: int = 0) -> pd.DataFram
         line = gain[cell]
         pairs = [(a, b) for a, b in product(line, line) if a < b]
         found[cell] = np.median([(line[b] - line[a]) / (b - a) for a, b in pairs], axis=0)
-    return intervals(pd.DataFrame(found).rename_axis(columns=["state", "size"]), seed)
+    return statistics.column_medians(
+        pd.DataFrame(found).rename_axis(columns=["state", "size"]), seed
+    )
 
 
 def sides(rows: pd.DataFrame) -> tuple[int, int, int]:

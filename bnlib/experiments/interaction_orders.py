@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import interactions
-from bnlib.experiments.interactions import Aim, Problem, aim, one_step, problem
+from bnlib.interactions import Aim, Problem, aim, one_step, problem
 from bnlib.orders import order_sums
 
 CHECKS = {

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from bnlib import data, interactions, statistics
-from bnlib.experiments.interactions import Problem, descend
+from bnlib.interactions import Problem, descend
 from bnlib.landscape.ascent import first_ascent
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
@@ -141,7 +141,7 @@ def predictors(at: Problem, *, descended: int = 0) -> dict[str, list[float]]:
     square = interactions.layer_dots(grads, grads).sum(1)
     down = {name: -grad for name, grad in grads.items()}
 
-    def split(step: torch.Tensor) -> interactions.Split:
+    def split(step: torch.Tensor) -> interactions.StepSplit:
         values = interactions.corners(at.loss, params, down, step)
         return interactions.step_split(values, -step * square)
 

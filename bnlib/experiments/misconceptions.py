@@ -9,9 +9,8 @@ from torch import Tensor
 
 from bnlib import data, interactions, reference, training
 from bnlib.activations import FUNCTIONS
-from bnlib.experiments import ablation
-from bnlib.experiments.interactions import aim, descend, problem
 from bnlib.floors import feature_rank
+from bnlib.interactions import aim, descend, problem
 from bnlib.landscape import ics_change, layer_gradient_norms
 from bnlib.layer import batch_norm
 from bnlib.networks.seed_batched import SeedBatchedMLP
@@ -49,7 +48,7 @@ def accuracies(
         net = SeedBatchedMLP(Spec(sizes, **options), seeds, torch.float32)
         recipe = {"batch": 64, "lr": 0.1, "momentum": 0.9, "schedule": "cosine"}
         training.train(net, rows.x_train, rows.y_train, steps=steps, **recipe)
-        found[name] = 100 * np.array(ablation.scores(net, rows)["accuracy"])
+        found[name] = 100 * np.array(training.scores(net, rows)["accuracy"])
     return found
 
 

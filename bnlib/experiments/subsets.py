@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bnlib import data, statistics, training
-from bnlib.experiments.ablation import held_out, scores
+from bnlib.experiments.ablation import held_out
 from bnlib.laws import gate_rate
 from bnlib.networks.batches import weight_mask
 from bnlib.networks.seed_batched import SeedBatchedMLP
@@ -88,7 +88,7 @@ def run(
         "diverged": int(history.diverged.sum()),
         "chance": float(np.mean([np.bincount(y).max() / len(y) for y in rows.y_test])),
         **shape_of_scales(net),
-        **scores(net, rows),
+        **training.scores(net, rows),
     }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlib.experiments import ablation, subsets
+from bnlib.networks.arms import AFFINE_ARMS
 
 FULL: dict[str, Any] = {
     "data": {"digits": 500, "mnist1d": 800},  # steps
@@ -69,7 +70,7 @@ def _missing(
     own = {"steps": steps, "batch": full["batch"]} | full[part]
     seeds = range(own.pop("seeds"))
     outer, inner, keys, one = {
-        "ablation": (ablation.ARCHITECTURES, ablation.ARMS, ("architecture", "arm"), ablation.run),
+        "ablation": (ablation.ARCHITECTURES, AFFINE_ARMS, ("architecture", "arm"), ablation.run),
         "subsets": (subsets.SETTINGS, subsets.SUBSETS, ("setting", "subset"), subsets.run),
     }[part]
     done = {(r["data"], *(r[key] for key in keys)) for r in table[part]}

@@ -1,10 +1,22 @@
 """One update of all layers of any network: its exact split, and the steps to compare."""
 
+from bnlib.interactions.bench import (
+    DIRECTIONS,
+    LONGEST,
+    Aim,
+    Problem,
+    aim,
+    descend,
+    direction_of,
+    problem,
+    stepped,
+)
+from bnlib.interactions.measurements import constant_share, one_step, survey
 from bnlib.interactions.split import (
     Function,
     OutputSplit,
     Params,
-    Split,
+    StepSplit,
     all_subsets,
     centered,
     corners,
@@ -28,15 +40,23 @@ from bnlib.interactions.steps import (
 )
 
 __all__ = [
+    "DIRECTIONS",
+    "LONGEST",
+    "Aim",
     "Curvature",
     "Function",
     "OutputSplit",
     "Params",
-    "Split",
+    "Problem",
+    "StepSplit",
+    "aim",
     "all_subsets",
     "centered",
+    "constant_share",
     "corners",
     "curvature_split",
+    "descend",
+    "direction_of",
     "evaluate",
     "first_order",
     "gradient",
@@ -47,7 +67,11 @@ __all__ = [
     "match_loss",
     "match_output",
     "moved",
+    "one_step",
     "output_split",
     "participation",
+    "problem",
     "step_split",
+    "stepped",
+    "survey",
 ]

@@ -24,7 +24,7 @@ Function = Callable[[Params], Tensor]
 CHUNK = 64  # subsets at once: larger ones leave the processor cache and take twice as long
 
 
-class Split(NamedTuple):
+class StepSplit(NamedTuple):
     """The change of f in one step, (S,) each: total = lin + own + inter."""
 
     lin: Tensor  # first order, eta g.d
@@ -130,7 +130,7 @@ def all_subsets(fn: Function, params: Params, direction: Params, step: float | T
     return evaluate(fn, params, direction, subset_masks(len(layers(params))), step)
 
 
-def step_split(values: Tensor, lin: Tensor) -> Split:
+def step_split(values: Tensor, lin: Tensor) -> StepSplit:
     """The exact three-way split of a step.
 
         Delta_all = LIN + OWN + INT
@@ -141,7 +141,7 @@ def step_split(values: Tensor, lin: Tensor) -> Split:
     OWN, INT = O(eta^2).
     """
     single, total = (values[1:-1] - values[0]).sum(0), values[-1] - values[0]
-    return Split(lin, single - lin, total - single, total)
+    return StepSplit(lin, single - lin, total - single, total)
 
 
 def centered(logits: Tensor) -> Tensor:

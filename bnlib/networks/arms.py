@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,15 @@ NORMED = {
     "frozen-affine": "frozen",
 }
 ARMS = (*PLAIN, "last-small", "orthogonal", "weight-norm", *NORMED)
+AFFINE_ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"norm": "none"},
+    "affine": {"norm": "affine"},
+    "none": {"scale": False, "shift": False},
+    "gamma": {"shift": False},
+    "beta": {"scale": False},
+    "both": {},
+}
+"""What each arm sets in `Spec`: no norm and a bias, y = gamma x + beta, then normalization."""
 
 
 @dataclass(frozen=True)

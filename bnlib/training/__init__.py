@@ -6,7 +6,7 @@ data and recipe give the same bytes.
 """
 
 from bnlib.networks.batches import batch_order
-from bnlib.training.evaluation import Picked, RunningTracker, accuracy, losses, pick_rate
+from bnlib.training.evaluation import Picked, RunningTracker, accuracy, losses, pick_rate, scores
 from bnlib.training.loop import History, Step, seed_losses, train
 from bnlib.training.recipe import Recipe
 
@@ -20,6 +20,7 @@ __all__ = [
     "batch_order",
     "losses",
     "pick_rate",
+    "scores",
     "seed_losses",
     "train",
 ]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnlib import running
+from bnlib.data import Split
 from bnlib.networks.arms import tiled
 from bnlib.networks.batches import Rows, fit_rows, hold_out
 from bnlib.networks.seed_batched import Params, SeedBatchedMLP, Statistics
@@ -53,6 +54,15 @@ def accuracy(
     output = net.forward(net.params if params is None else params, rows.x, stats=stats)
     right = (output.argmax(-1) == rows.y) & torch.isfinite(output).all(-1)
     return right.double().mean(1).numpy()
+
+
+def scores(net: SeedBatchedMLP, rows: Split) -> dict[str, list[float]]:
+    """Test accuracy and training cross-entropy of each seed, statistics of the training rows."""
+    stats = net.recalibrate(torch.as_tensor(rows.x_train))
+    loss = losses(net, rows.x_train, rows.y_train, stats=stats)
+    right = accuracy(net, rows.x_test, rows.y_test, stats=stats)
+    finite = np.nan_to_num(loss, nan=1e9, posinf=1e9)  # a diverged seed must stay readable as JSON
+    return {"accuracy": right.round(6).tolist(), "loss": finite.round(6).tolist()}
 
 
 class RunningTracker:
@@ -124,9 +134,9 @@ def pick_rate(
         Rows(*(tiled(value, many) for value in part)) for part in hold_out(rows, seeds, held_out)
     )
     net = SeedBatchedMLP(spec, list(seeds) * many, dtype)
-    tiled = {name: tiled(mask, many) for name, mask in (masks or {}).items()}
+    masks = {name: tiled(mask, many) for name, mask in (masks or {}).items()}
     lr = np.repeat(grid, len(seeds))
-    diverged = train(net, *fit, lr=lr.tolist(), masks=tiled, **options).diverged
+    diverged = train(net, *fit, lr=lr.tolist(), masks=masks, **options).diverged
     stats = net.recalibrate(fit.x)
     if loss == "mse":
         scores = np.where(diverged, -np.inf, -losses(net, *check, loss=loss, stats=stats))

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from bnlib import floors, training
+from bnlib import absorption, floors, training
 from bnlib.experiments import (
     ablation,
     capacity,
     linearity,
-    redundancy,
     scale_labels,
     subsets,
     tables,
@@ -91,8 +90,8 @@ def test_linear_share_falls_with_depth():
 
 def test_absorption_is_exact_where_it_exists_and_leaves_a_rest_elsewhere():
     rng = np.random.default_rng(0)
-    assert max(redundancy.absorbed_errors(rng, rows=200).values()) < 1e-12
-    assert min(redundancy.remaining_errors(rng, rows=400).values()) > 1e-3
+    assert max(absorption.absorbed_errors(rng, rows=200).values()) < 1e-12
+    assert min(absorption.remaining_errors(rng, rows=400).values()) > 1e-3
 
 
 def test_scale_labels_share_the_scale_in_a_batch_or_not():

@@ -19,7 +19,7 @@ from bnlib.experiments.covariate_shift import (
     smoothness,
     verdicts,
 )
-from bnlib.experiments.interactions import LONGEST, descend
+from bnlib.interactions import LONGEST, descend
 
 AT = bench.Conditions(bench.load("digits"))
 SMALL = AT._replace(width=6, batch=16)

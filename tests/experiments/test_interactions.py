@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from bnlib import data
-from bnlib import interactions as split
+from bnlib import data, interactions
 from bnlib.experiments import interaction_cells as cells
-from bnlib.experiments import interaction_orders, interactions
+from bnlib.experiments import interaction_orders
 
 SEEDS = range(8)
 
@@ -153,7 +152,9 @@ def test_every_direction_descends(rule):
     at = interactions.problem("bn", 3, range(2))
     target = interactions.aim(at, rule=rule)
     assert (target.slope < 0).all()
-    found = interactions.one_step(at, target, split.match_loss(target.loss, target.slope, 1e-3))
+    found = interactions.one_step(
+        at, target, interactions.match_loss(target.loss, target.slope, 1e-3)
+    )
     np.testing.assert_allclose(found["act"], 1, atol=0.05)
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from bnlib import interactions
-from bnlib.experiments import ablation, misconceptions
-from bnlib.experiments.interactions import problem
+from bnlib.experiments import misconceptions
+from bnlib.interactions import problem
+from bnlib.networks.arms import AFFINE_ARMS
 
 SEEDS = range(4)
 
@@ -30,7 +31,7 @@ def test_one_row_is_refused():
 
 def test_without_beta_one_hidden_layer_stays_below_its_ceiling_on_the_band_and_with_it_does_not():
     rows = misconceptions.band_splits(SEEDS)
-    arms = {name: ablation.ARMS[name] for name in ("none", "both")}
+    arms = {name: AFFINE_ARMS[name] for name in ("none", "both")}
     points = misconceptions.accuracies(rows, arms, (32,), steps=150)
     assert points["none"].max() < 90 < points["both"].min() <= 100
 

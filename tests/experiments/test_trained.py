@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 
 from bnlib import training
 from bnlib.experiments import bottleneck, equilibrium, regauged_mlp, trained, trained_tables
+from bnlib.networks import regauged
 from bnlib.networks.efficientnet import EfficientNetLite, layout, shipped_state_dict
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
@@ -101,7 +102,7 @@ def test_an_mlp_has_an_identity_copy_with_the_same_outputs_also_in_training_up_t
     net = SeedBatchedMLP(Spec((64, 16, 12, 10)), range(2))
     training.train(net, x, y, steps=40, batch=64, lr=0.05)
     stats = net.recalibrate(x)
-    copy, left = regauged_mlp.identity_copy(net, stats)
+    copy, left = regauged.identity_copy(net, stats)
     rows = torch.as_tensor(x)
     evaluated = net.forward(copy.params, rows, stats=copy.stats)
     torch.testing.assert_close(

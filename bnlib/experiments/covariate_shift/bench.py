@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnlib import data, interactions
-from bnlib.experiments.interactions import LONGEST, Problem
+from bnlib.interactions import LONGEST, Problem
 from bnlib.networks import arms
 from bnlib.networks.batches import batch_order
 
@@ -111,9 +111,7 @@ def walk(
         loss, grads = interactions.gradient(loss_of, params)
         squares = sum(g.flatten(1).square().sum(1) for g in grads.values())
         size = pace.steps(loss, torch.as_tensor(squares))
-        params = {
-            k: v - size[(...,) + (None,) * (v.ndim - 1)] * grads[k] for k, v in params.items()
-        }
+        params = interactions.stepped(params, grads, -size)
     return double(params)
 
 

@@ -92,4 +92,4 @@ def _stepped(
 ) -> dict[str, torch.Tensor]:
     loss, grads = interactions.gradient(loss_fn, params)
     size = promise * loss / interactions.layer_dots(grads, grads).sum(1)
-    return {k: v - size[(...,) + (None,) * (v.ndim - 1)] * grads[k] for k, v in params.items()}
+    return interactions.stepped(params, grads, -size)

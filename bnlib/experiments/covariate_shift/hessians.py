@@ -13,7 +13,7 @@ from torch import Tensor
 from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
 from bnlib.experiments.covariate_shift.bench import Conditions
-from bnlib.experiments.interactions import Problem, descend
+from bnlib.interactions import Problem, descend
 
 STATES = ("start", "trained")
 

@@ -12,7 +12,7 @@ from bnlib import interactions, landscape
 from bnlib.experiments.covariate_shift import bench
 from bnlib.experiments.covariate_shift.along import constant, follow
 from bnlib.experiments.covariate_shift.bench import Conditions
-from bnlib.experiments.interactions import Problem
+from bnlib.interactions import Problem
 
 Rule = dict[str, int]
 LEFT: Rule = {}  # t = 0 only: the covariate shift of the gradients at hand

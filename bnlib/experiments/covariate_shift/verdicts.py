@@ -14,7 +14,7 @@ import pandas as pd
 
 from bnlib import statistics
 from bnlib.experiments.covariate_shift import smoothness
-from bnlib.experiments.interaction_cells import intervals
+from bnlib.statistics import column_medians
 
 CELL = ["activation", "L", "rule"]
 KEPT = (0.8, 0.3)  # share of the gain that noisy BN must keep for "holds", for "partly"
@@ -50,7 +50,7 @@ def differences(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFra
         left = gaps[cell].dropna()
         if len(left) < 2:
             raise ValueError(f"{what} in {cell}: want 2 seeds that stay finite, got {len(left)}")
-        rows[cell] = intervals(left.to_frame()).iloc[0].to_dict() | {"seeds": len(left)}
+        rows[cell] = column_medians(left.to_frame()).iloc[0].to_dict() | {"seeds": len(left)}
     index = pd.MultiIndex.from_tuples(rows, names=by) if len(by) > 1 else pd.Index(rows, name=by[0])
     return pd.DataFrame(list(rows.values()), index=index)
 

@@ -57,7 +57,7 @@ def three_orders(rng: np.random.Generator, *, rows: int = 128, width: int = 8) -
     }
 
 
-def told_apart(found: dict[str, Any]) -> dict[str, bool]:
+def told_apart(measured: dict[str, Any]) -> dict[str, bool]:
     """Which pairs of the three meanings the measurement of `three_orders` separates.
 
     "1, 2": interactions exist while the moments after BN stay 0 and 1 before and after the step.
@@ -65,26 +65,26 @@ def told_apart(found: dict[str, Any]) -> dict[str, bool]:
     is flat to every order along 1 and z.  "2, 3": moving along 1 and z shifts and stretches the
     unit's moments, but no Taylor order of the loss sees it, while a random direction is seen.
     """
-    interaction, along = np.abs(found["interaction"]), found["along"]
+    interaction, along = np.abs(measured["interaction"]), measured["along"]
     flat = max(map(abs, [*along["1"], *along["z"]])) <= 1e-12
     seen = min(map(abs, along["random"])) > 1e-6
-    fixed = all(abs(mean) + abs(sd - 1) <= 1e-12 for mean, sd in found["moments"][1:])
-    apart = np.abs(np.subtract(found["interaction"], found["taylor"])) > 0.1 * interaction
+    fixed = all(abs(mean) + abs(sd - 1) <= 1e-12 for mean, sd in measured["moments"][1:])
+    apart = np.abs(np.subtract(measured["interaction"], measured["taylor"])) > 0.1 * interaction
     return {
         "1, 2": bool(fixed and interaction.min() > 1e-6),
         "1, 3": bool(flat and apart[:2].all()),
-        "2, 3": bool(flat and seen and found["moments"][0][1] > 0),
+        "2, 3": bool(flat and seen and measured["moments"][0][1] > 0),
     }
 
 
-def as_table(found: dict[str, Any]) -> pd.DataFrame:
+def as_table(measured: dict[str, Any]) -> pd.DataFrame:
     """The measurement of `three_orders`, a row each, as short text."""
-    stages = zip(("before BN", "after BN", "after BN and step"), found["moments"], strict=True)
+    stages = zip(("before BN", "after BN", "after BN and step"), measured["moments"], strict=True)
     rows = {
-        "1 interaction: A_1, A_2, A_3 of the loss": found["interaction"],
-        "1 the same step: powers 1, 2, 3 of its size": found["taylor"],
+        "1 interaction: A_1, A_2, A_3 of the loss": measured["interaction"],
+        "1 the same step: powers 1, 2, 3 of its size": measured["taylor"],
         **{f"2 moments of a unit, {stage}: mean, sd": pair for stage, pair in stages},
-        **{f"3 Taylor of L, unit along {name}": v for name, v in found["along"].items()},
+        **{f"3 Taylor of L, unit along {name}": v for name, v in measured["along"].items()},
     }
     text = {name: [f"{v:.2g}" for v in row] + [""] * (3 - len(row)) for name, row in rows.items()}
     return pd.DataFrame.from_dict(text, orient="index", columns=["1", "2", "3"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bnlib.experiments import meanings
+from bnlib import meanings
 
 
 def test_the_three_meanings_of_order_come_apart_on_one_network():
