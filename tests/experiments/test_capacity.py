@@ -198,7 +198,7 @@ def test_data_and_widths_that_do_not_fit_are_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="want labels 0"):
         ablation.splits(tmp_path / "labels.npz", SEEDS, batch=2)
     np.savez(tmp_path / "small.npz", X=np.eye(8), y=np.arange(8) % 2)
-    with pytest.raises(ValueError, match="batch: want 2 to 5 rows, got 64"):
+    with pytest.raises(ValueError, match="batch: expected 2 to 5 rows, got 64"):
         ablation.splits(tmp_path / "small.npz", SEEDS, batch=64)
     rows = ablation.splits(tmp_path / "small.npz", SEEDS, batch=4)
     with pytest.raises(ValueError, match="a layer of width 0"):

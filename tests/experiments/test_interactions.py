@@ -160,11 +160,11 @@ def test_every_direction_descends(rule):
 
 def test_directions_batches_and_depths_that_make_no_sense_are_refused():
     at = interactions.problem("bn", 2, [0])
-    with pytest.raises(ValueError, match="direction: want one of"):
+    with pytest.raises(ValueError, match="direction: expected one of"):
         interactions.aim(at, rule="newton")
-    with pytest.raises(ValueError, match="depth: want at least 1 weight matrix, got 0"):
+    with pytest.raises(ValueError, match="depth: expected at least 1 weight matrix, got 0"):
         interactions.problem("bn", 0, [0])
-    with pytest.raises(ValueError, match="batch: want 2 to 1797 rows, got 1"):
+    with pytest.raises(ValueError, match="batch: expected 2 to 1797 rows, got 1"):
         interactions.problem("bn", 2, [0], batch=1)
 
 
