@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnlib.interactions import gradient
 from bnlib.networks.arms import Arm, tiled
-from bnlib.training.loop import seed_losses
+from bnlib.training import right_rows, seed_losses
 
 Watch = Callable[[int, dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -48,12 +49,6 @@ class Targets(NamedTuple):
     censored: np.ndarray
 
 
-def hidden_names(params: dict[str, Tensor]) -> list[str]:
-    """The weight matrices of the hidden layers: all but the last."""
-    names = [name for name in params if name.startswith("W")]
-    return names[:-1]
-
-
 def reset_columns(params: dict[str, Tensor], norms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every hidden unit's weights w rescaled to the norm given: W (S, out, in), norms (S, out, 1).
 
@@ -85,15 +80,17 @@ def train_sweep(
     Raises ValueError for rates that are not finite and positive, and an order of other seeds.
     """
     x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
-    step, seeds = _rates(rates, dtype), len(arm.params["W1"])
+    step, seeds = torch.as_tensor(np.asarray(rates, dtype=float)), len(arm.params["W1"])
+    if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
+        raise ValueError(f"rates: expected finite rates > 0, got {rates}")
     if order.ndim != 3 or order.shape[1] != seeds:
-        raise ValueError(f"order: want (steps, {seeds}, batch), got {tuple(order.shape)}")
-    net = arm.each(lambda value: value.to(dtype))
+        raise ValueError(f"order: expected (steps, {seeds}, batch), got {tuple(order.shape)}")
+    step, net = step.to(dtype), arm.each(lambda value: value.to(dtype))
     params = net.repeated(len(step)).params
-    start = {name: _unit_norms(params[name]) for name in hidden_names(params)}
+    start = {name: _unit_norms(params[name]) for name in _hidden(params)}
     lr, losses = step.repeat_interleave(seeds), []
     for t, rows in enumerate(order):
-        loss, grads = _gradient(net, params, x[rows], y[rows])
+        loss, grads = gradient(_loss_of(net, x[rows], y[rows]), params)
         losses.append(loss)
         if watch:
             watch(t, params, grads)
@@ -102,11 +99,11 @@ def train_sweep(
         params = reset_columns(params, start) if reset_norms else params
     first = _losses(net, net.params, x[:check], y[:check])
     last = _losses(net, params, x[:check], y[:check])
-    shape, found = (len(step), seeds), torch.stack(losses).double().numpy()
+    shape, loss = (len(step), seeds), torch.stack(losses).double().numpy()
     right = _accuracy(net, params, x[:check], test, dtype)
     grown = torch.cat([(_unit_norms(params[n]) / size)[..., 0] for n, size in start.items()], 1)
     ends = (v.double().numpy().reshape(shape) for v in (last, right, grown.median(1).values))
-    return Sweep(found.reshape(len(order), *shape), first.double().numpy(), *ends)
+    return Sweep(loss.reshape(len(order), *shape), first.double().numpy(), *ends)
 
 
 def rate_targets(
@@ -138,26 +135,23 @@ def _largest(passed: np.ndarray, grid: np.ndarray) -> np.ndarray:
     return np.where(passed, grid[:, None], grid[0] - 1).max(0)
 
 
-def _rates(rates: Sequence[float], dtype: torch.dtype) -> Tensor:
-    step = torch.as_tensor(np.asarray(rates, dtype=float))
-    if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
-        raise ValueError(f"rates: want finite rates > 0, got {rates}")
-    return step.to(dtype)
-
-
 def _unit_norms(weight: Tensor) -> Tensor:
     return weight.norm(dim=2, keepdim=True)
 
 
-def _gradient(
-    arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss (R S,) of each model on its batch x (S, m, d), y (S, m), and its own gradient."""
-    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-    output = arm.logits(leaves, x)
-    loss = seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
-    grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return loss.detach(), dict(zip(leaves, grads, strict=True))
+def _hidden(params: dict[str, Tensor]) -> list[str]:
+    """The weight matrices of the hidden layers: all but the last."""
+    return [name for name in params if name.startswith("W")][:-1]
+
+
+def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
+    """parameters -> loss (R S,) of each model on its batch x (S, m, d), y (S, m)."""
+
+    def loss(params: Any) -> Tensor:
+        output = arm.logits(params, x)
+        return seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
+
+    return loss
 
 
 @torch.no_grad()
@@ -171,13 +165,8 @@ def _losses(arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor
 def _accuracy(
     arm: Arm, params: dict[str, Tensor], x: Tensor, test: tuple[Any, Any] | None, dtype: torch.dtype
 ) -> Tensor:
-    """Share of right test rows, statistics taken from the rows x and then constant; NaN: no test.
-
-    A row whose outputs are not all finite counts as wrong.
-    """
+    """Share of right test rows, statistics of the rows x as constants; NaN: no test."""
     if test is None:
         return torch.full((len(params["W1"]),), float("nan"), dtype=dtype)
     rows, labels = torch.as_tensor(test[0], dtype=dtype), torch.as_tensor(test[1])
-    output = arm.evaluated(params, x, rows)
-    right = (output.argmax(-1) == labels) & torch.isfinite(output).all(-1)
-    return right.to(dtype).mean(1)
+    return right_rows(arm.evaluated(params, x, rows), labels).to(dtype).mean(1)
