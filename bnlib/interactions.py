@@ -9,8 +9,6 @@ one for each network, (S,).
 Source: goodfellow2016, section 8.7.1; you2017 (layer-normalized direction).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product

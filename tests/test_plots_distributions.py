@@ -27,9 +27,9 @@ def counts(axes):
 def test_silhouettes_of_affine_images_have_the_same_counts(ax):
     # Dyadic values, scale and shift: the affine image is exact, no value changes its bin.
     x = np.random.default_rng(0).integers(0, 64, 500) / 8.0
-    assert distributions.silhouette(ax, x, "input", bins=64) is ax
+    assert distributions.silhouette(ax, x, "input") is ax
     _, other = plt.subplots()
-    distributions.silhouette(other, 4 * x - 32, "output", bins=64)
+    distributions.silhouette(other, 4 * x - 32, "output")
     assert counts(ax) == counts(other)
     assert sum(counts(ax)) == 500
     plt.close(other.figure)
@@ -37,7 +37,7 @@ def test_silhouettes_of_affine_images_have_the_same_counts(ax):
 
 def test_before_and_after_cover_each_other(ax):
     x = np.random.default_rng(1).exponential(size=400)
-    distributions.before_after(ax, x, (x - x.mean()) / x.std(), BELL, bins=20)
+    distributions.before_after(ax, x, (x - x.mean()) / x.std(), BELL)
     top, right = (axes for axes in ax.figure.axes if axes is not ax)
     assert right.get_xlim() == top.get_xlim()
     filled, outlined = ax.patches[0].get_data(), right.patches[0].get_data()
@@ -64,10 +64,10 @@ def test_bars_of_a_density_have_area_one_inside_the_support(ax):
 
 def test_boxes_use_all_values_and_points_only_some(ax):
     groups = {"stem": np.arange(1000.0), "head": np.arange(7.0)}
-    distributions.distances(ax, groups, (0.0, 2.0), dots=50)
+    distributions.distances(ax, groups, (0.0, 2.0))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["stem\n1000", "head\n7"]
     points = [line for line in ax.lines if line.get_marker() == "."]
-    assert [len(line.get_xdata()) for line in points] == [50, 7]
+    assert [len(line.get_xdata()) for line in points] == [300, 7]
     medians = [line.get_ydata()[0] for line in ax.lines if line.get_linewidth() == 2.5]
     assert medians == [499.5, 3.0]
 

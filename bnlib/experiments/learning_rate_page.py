@@ -18,7 +18,8 @@ from bnlib.experiments.learning_rate import RATES
 from bnlib.experiments.learning_rate_mechanism import LADDER, RESET, SCALE_FREE, wide
 from bnlib.experiments.learning_rate_register import DIRECTIONS, architectures, correlations
 from bnlib.networks.arms import ARMS
-from bnlib.networks.spec import ACTIVATIONS, one_of
+from bnlib.networks.spec import ACTIVATIONS
+from bnlib.parameters import one_of
 
 STORED = {"width": 32, "affine": True, "rates": list(RATES)}  # of every stored table
 LEAST_AGREEMENT = 0.9  # share of values that must lie within one step of the grid

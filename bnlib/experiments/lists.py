@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bnlib.networks.spec import one_of
+from bnlib.parameters import one_of
 
 Check = Callable[[str, list[Any]], None]
 

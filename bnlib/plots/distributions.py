@@ -1,8 +1,4 @@
-"""Figures of distributions: silhouettes, a channel before and after, laws, distances, spreads.
-
-Every function draws on the axes it is given and returns them; what is drawn was computed before.
-`panels` makes the axes where their number depends on a parameter.
-"""
+"""Figures of distributions: silhouettes, a channel before and after, laws, distances, spreads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +14,7 @@ from bnlib.plots.style import COLORS
 Curve = tuple[ArrayLike, ArrayLike]
 
 
-def silhouette(ax: Axes, values: ArrayLike, quantity: str, *, bins: int = 80) -> Axes:
+def silhouette(ax: Axes, values: ArrayLike, quantity: str) -> Axes:
     """Histogram of counts that fills its axes from the smallest to the largest value.
 
     quantity: a name of `style.COLORS`. With the same number of bins an increasing affine image of
@@ -26,15 +22,13 @@ def silhouette(ax: Axes, values: ArrayLike, quantity: str, *, bins: int = 80) ->
     """
     sample = np.asarray(values, dtype=np.float64)
     ends = float(sample.min()), float(sample.max())
-    ax.hist(sample, bins=bins, range=ends, color=COLORS[quantity])
+    ax.hist(sample, bins=80, range=ends, color=COLORS[quantity])
     ax.set_xlim(*ends)
     ax.grid(False)
     return ax
 
 
-def before_after(
-    ax: Axes, before: ArrayLike, after: ArrayLike, bell: Curve, *, bins: int = 60
-) -> Axes:
+def before_after(ax: Axes, before: ArrayLike, after: ArrayLike, bell: Curve) -> Axes:
     """One channel on two pairs of axes: x filled (bottom, left), x_hat outlined (top, right).
 
     Both are densities, so their vertical scales differ by the inverse of the factor between the
@@ -43,11 +37,11 @@ def before_after(
     """
     x, x_hat = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if np.ptp(x) == 0 or np.ptp(x_hat) == 0:
-        raise ValueError("want a channel with two different values, got a constant one")
+        raise ValueError("expected a channel with two different values, got a constant one")
     top = ax.twiny()
     right = top.twinx()
-    height, edges = np.histogram(x, bins=bins, density=True)
-    height_hat, edges_hat = np.histogram(x_hat, bins=bins, density=True)
+    height, edges = np.histogram(x, bins=60, density=True)
+    height_hat, edges_hat = np.histogram(x_hat, bins=60, density=True)
     ax.stairs(height, edges, fill=True, color=COLORS["input"], alpha=0.35)
     right.stairs(height_hat, edges_hat, color=COLORS["normalized"], lw=1.1)
     t, density = (np.asarray(part) for part in bell)
@@ -86,33 +80,23 @@ def law_of_rows(ax: Axes, sample: ArrayLike, law: Curve, bell: Curve, *, bins: i
     return ax
 
 
-def distances(
-    ax: Axes, groups: Mapping[str, ArrayLike], floor: tuple[float, float], *, dots: int = 300
-) -> Axes:
+def distances(ax: Axes, groups: Mapping[str, ArrayLike], floor: tuple[float, float]) -> Axes:
     """One box per group of channels: median, quartiles, whiskers from 5 to 95 %.
 
-    Boxes use all values; at most `dots` of them, evenly chosen in sorted order, appear as points.
+    Boxes use all values; at most 300 of them, evenly chosen in sorted order, appear as points.
     floor: the grey band (low, high) of what a perfect sample gives. Counts stand under the names.
     """
     values = [np.sort(np.asarray(group, dtype=np.float64)) for group in groups.values()]
     ax.axhspan(*floor, color=COLORS["neutral"], alpha=0.35, lw=0)
     for at, v in enumerate(values, start=1):
-        shown = v[np.linspace(0, v.size - 1, min(dots, v.size)).astype(int)]
+        shown = v[np.linspace(0, v.size - 1, min(300, v.size)).astype(int)]
         # A golden-ratio sequence spreads the points aside without a random generator.
         aside = np.arange(shown.size) * 0.6180339887 % 1.0 - 0.5
         ax.plot(at + 0.6 * aside, shown, ".", ms=2, color=COLORS["batch"], rasterized=True)
     line = {"color": COLORS["measured"], "lw": 1.2}
-    median = {"color": COLORS["theory"], "lw": 2.5}
-    ax.boxplot(
-        values,
-        whis=(5, 95),
-        showfliers=False,
-        widths=0.7,
-        boxprops=line,
-        whiskerprops=line,
-        capprops=line,
-        medianprops=median,
-    )
+    lines: dict[str, Any] = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), line)
+    lines["medianprops"] = {"color": COLORS["theory"], "lw": 2.5}
+    ax.boxplot(values, whis=(5, 95), showfliers=False, widths=0.7, **lines)
     names = [f"{name}\n{v.size}" for name, v in zip(groups, values, strict=True)]
     ax.set_xticks(range(1, len(names) + 1), names)
     ax.grid(False, axis="x")

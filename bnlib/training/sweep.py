@@ -4,8 +4,6 @@ Model r S + s is seed s at rate r. No operation reduces over models, so that one
 leaves the others as they are. Plain SGD, without momentum and without decay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

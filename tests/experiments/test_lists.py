@@ -39,4 +39,4 @@ def test_a_list_may_come_as_itself_or_as_its_text(written):
 def test_a_list_that_does_not_fit_is_refused_by_name(name, value, said):
     with pytest.raises(ValueError, match=said) as refused:
         lists.read(GOOD | {name: value}, interaction_cells.CHECKS)
-    assert str(refused.value).startswith(f"{name}: want")
+    assert str(refused.value).startswith(f"{name}: ")
