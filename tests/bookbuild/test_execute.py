@@ -146,7 +146,7 @@ for name, lines in json.loads(sys.argv[1]).items():
 
 
 def test_library_files_cover_every_module_that_a_notebook_loads():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     books = {path.name: nb.read(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
     lines = {name: "\n".join(_imports(book)) for name, book in books.items()}
     script = [sys.executable, "-c", LOADED, json.dumps(lines)]

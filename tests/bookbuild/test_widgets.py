@@ -10,7 +10,7 @@ from docutils.utils import new_document
 
 from bookbuild.sphinx_ext import widgets
 
-ASSETS = Path(__file__).parents[1] / "book/assets"
+ASSETS = Path(__file__).parents[2] / "book/assets"
 
 
 def _page(*html: str) -> nodes.document:

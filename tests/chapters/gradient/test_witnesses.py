@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bnlib import derivatives, reference
-from bnlib.experiments import flaws, witnesses
+from bnlib import derivatives
+from bnlib.chapters.gradient import witnesses
 
 
 @pytest.fixture
@@ -14,27 +14,27 @@ def rng():
 
 @pytest.fixture
 def case(rng):
-    return flaws.random_case(8, 3, eps=0.3, rng=rng)
+    return witnesses.random_case(8, 3, eps=0.3, rng=rng)
 
 
 @pytest.mark.parametrize("name", witnesses.WITNESSES)
-@pytest.mark.parametrize("code", [flaws.library(), flaws.flawed(None)], ids=["library", "plain"])
+@pytest.mark.parametrize("code", [witnesses.LIBRARY, witnesses.plain()], ids=["library", "plain"])
 def test_right_implementations_pass_every_witness(name, code, case, rng):
     # Extrapolated differences reach u^(2/3), about 4e-11, times derivatives of order 10.
     assert max(witnesses.WITNESSES[name](code, case, rng)) < 1e-8
 
 
-@pytest.mark.parametrize("flaw", flaws.FLAWS)
+@pytest.mark.parametrize("flaw", witnesses.FLAWS)
 def test_every_flaw_is_caught_without_automatic_differentiation(flaw, case, rng):
-    found = witnesses.examine(flaws.flawed(flaw), [case], rng)
-    assert any(max(found[name]) > 1e-4 for name in found if name != "autodiff")
+    disagreements = witnesses.examine(witnesses.plain(flaw), [case], rng)
+    assert any(max(sizes) > 1e-4 for name, sizes in disagreements.items() if name != "autodiff")
 
 
 def test_autodiff_does_not_see_a_wrong_forward_pass_and_the_others_do(case, rng):
-    code = flaws.flawed("unbiased variance in the forward only")
-    found = witnesses.examine(code, [case], rng)
-    assert max(found.pop("autodiff")) < 1e-10
-    assert all(max(d) > 1e-4 for d in found.values())
+    code = witnesses.plain("unbiased variance in the forward only")
+    disagreements = witnesses.examine(code, [case], rng)
+    assert max(disagreements.pop("autodiff")) < 1e-10
+    assert all(max(d) > 1e-4 for d in disagreements.values())
 
 
 def test_the_hand_value_is_exact_in_fractions():
@@ -62,16 +62,3 @@ def test_richardson_removes_the_quadratic_error():
     point, along = np.array([2.0]), [np.array([1.0])]
     assert derivatives.directional(cubic, point, along, 0.1) == pytest.approx(12.01)
     assert witnesses.richardson(cubic, point, along, 0.1) == pytest.approx(12.0, abs=1e-12)
-
-
-@pytest.mark.parametrize("ddof", [0, 1])
-def test_autodiff_jacobian_is_that_of_the_formula(ddof, rng):
-    x, dy = rng.normal(size=(2, 6, 1))
-    J = witnesses.autodiff_jacobian(x[:, 0], 1.7, eps=0.2, ddof=ddof)
-    gamma = np.array([1.7])
-    if ddof:
-        want = derivatives.backward_unbiased(dy, x, gamma, eps=0.2).dx
-    else:
-        tape = reference.forward(x, gamma, gamma, eps=0.2)[1]
-        want = reference.backward(dy, tape).dx
-    assert J.T @ dy == pytest.approx(want, abs=1e-13)

@@ -100,7 +100,7 @@ def test_what_is_unknown_or_damaged_is_told(project):
 
 
 def test_every_large_table_of_the_book_is_registered_with_a_module_that_exists():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     chapters = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
     tables = full.tables(root, [])
     here = {p.stem for p in (root / "results").glob("*.json")} - chapters
