@@ -187,8 +187,8 @@ def _checked(x: np.ndarray, y: np.ndarray, path: str) -> tuple[np.ndarray, np.nd
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"{path}: expected finite X, got NaN or infinity in {bad.sum()} of {len(x)} rows, first "
-            f"in row {bad.argmax()}; drop those rows or fill them in"
+            f"{path}: expected finite X, got NaN or infinity in {bad.sum()} of {len(x)} rows, the "
+            f"first in row {bad.argmax()}; drop those rows or fill them in"
         )
     if y.dtype.kind not in "iu":
         raise ValueError(

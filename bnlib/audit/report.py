@@ -145,7 +145,7 @@ def as_html(report: Report) -> str:
         "s = 0. Another gauge of the same function moves every dot.</p>",
         _cloud(report),
         "<h2>Layers</h2>",
-        _strips(report.layers, "gate") if report.activation != "none" else "",
+        _strips(report.layers) if report.activation != "none" else "",
         _table(report.layers),
         "<h2>How to read this</h2><ul>",
         *(f"<li>{escape(caveat)}</li>" for caveat in CAVEATS),
@@ -247,11 +247,11 @@ def _cloud(report: Report) -> str:
     )
 
 
-def _strips(layers: list[Measured], quantity: str) -> str:
+def _strips(layers: list[Measured]) -> str:
     """One line a layer: from the 10 % to the 90 % quantile of the gate rate, median ticked."""
     rows, height = [], 16 * len(layers) + 40
     for at, layer in enumerate(layers):
-        three, y = layer["quantiles"].get(quantity), 24 + 16 * at
+        three, y = layer["quantiles"].get("gate"), 24 + 16 * at
         name = escape(layer["layer"][-34:])
         rows.append(f'<text x="250" y="{y + 4}" text-anchor="end">{name}</text>')
         if three:

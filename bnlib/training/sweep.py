@@ -85,7 +85,8 @@ def train_sweep(
         raise ValueError(f"order: expected (steps, {seeds}, batch), got {tuple(order.shape)}")
     step, net = step.to(dtype), arm.each(lambda value: value.to(dtype))
     params = net.repeated(len(step)).params
-    start = {name: _unit_norms(params[name]) for name in _hidden(params)}
+    hidden = [name for name in params if name.startswith("W")][:-1]
+    start = {name: _unit_norms(params[name]) for name in hidden}
     lr, losses = step.repeat_interleave(seeds), []
     for t, rows in enumerate(order):
         loss, grads = gradient(_loss_of(net, x[rows], y[rows]), params)
@@ -95,9 +96,10 @@ def train_sweep(
         for name, value in params.items():
             value.addcmul_(grads[name], lr[(...,) + (None,) * (value.ndim - 1)], value=-1)
         params = reset_columns(params, start) if reset_norms else params
-    first = _losses(net, net.params, x[:check], y[:check])
-    last = _losses(net, params, x[:check], y[:check])
     shape, loss = (len(step), seeds), torch.stack(losses).double().numpy()
+    checked = _loss_of(net, x[:check].expand(seeds, -1, -1), y[:check].expand(seeds, -1))
+    with torch.no_grad():
+        first, last = checked(net.params), checked(params)
     right = _accuracy(net, params, x[:check], test, dtype)
     grown = torch.cat([(_unit_norms(params[n]) / size)[..., 0] for n, size in start.items()], 1)
     ends = (v.double().numpy().reshape(shape) for v in (last, right, grown.median(1).values))
@@ -124,22 +126,12 @@ def rate_targets(
         stable = calm & (final < np.minimum(sweep.initial, chance))
     grid = np.log2(np.asarray(rates, dtype=float))
     best = np.where(np.isfinite(final).any(0), grid[final.argmin(0)], grid[0] - 1)
-    largest, calmest = (_largest(passed, grid) for passed in (trainable, stable))
-    return Targets(largest, calmest, best, trainable.sum(0), trainable[-1])
-
-
-def _largest(passed: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """The largest grid value that passes, (S,); one below the grid where none does."""
-    return np.where(passed, grid[:, None], grid[0] - 1).max(0)
+    largest = [np.where(at, grid[:, None], grid[0] - 1).max(0) for at in (trainable, stable)]
+    return Targets(*largest, best, trainable.sum(0), trainable[-1])
 
 
 def _unit_norms(weight: Tensor) -> Tensor:
     return weight.norm(dim=2, keepdim=True)
-
-
-def _hidden(params: dict[str, Tensor]) -> list[str]:
-    """The weight matrices of the hidden layers: all but the last."""
-    return [name for name in params if name.startswith("W")][:-1]
 
 
 def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
@@ -150,13 +142,6 @@ def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
         return seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
 
     return loss
-
-
-@torch.no_grad()
-def _losses(arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Loss of each model on the same rows (n, d) as one batch, in training mode, (R S,)."""
-    output = arm.logits(params, x.expand(len(arm.params["W1"]), *x.shape))
-    return seed_losses(output, y.expand(len(output), -1), "cross-entropy")
 
 
 @torch.no_grad()
