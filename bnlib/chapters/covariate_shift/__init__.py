@@ -64,11 +64,9 @@ class Settings(parameters.Settings):
     def __post_init__(self) -> None:
         """Raises ValueError also for a walk that is never measured after its start."""
         super().__post_init__()
+        enough = f"more than the {self.every} between measurements"
         for name in ("steps", "landscape_steps"):
-            steps = getattr(self, name)
-            expect(
-                steps > self.every, name, f"more than the {self.every} between measurements", steps
-            )
+            expect(getattr(self, name) > self.every, name, enough, getattr(self, name))
 
     def bench(self, seeds: int, steps: int = 0) -> measure.Bench:
         """The bench with so many seeds, and walks of so many steps."""
@@ -119,7 +117,7 @@ def who_shifts(given: Settings) -> Section:
     survey = measure.survey_shift(given.bench(given.seeds), given.arms, *choices)
     cells, relu = decide.shift_cells(survey), measure.only(survey, activation="relu")
     plain = relu[relu.arm.isin(PLAIN_AND_BN)].groupby(["L", "rule", "arm"])
-    shown = ["loss", "step", "norm", "relative", "cosine"]
+    shown, panels = ["loss", "step", "norm", *measure.SHIFTS], (given.arms, given.depths, rules)
     layers = measure.by_layer(relu, rules[0], PLAIN_AND_BN).round(2)
     return Section(
         values=cells,
@@ -134,7 +132,7 @@ def who_shifts(given: Settings) -> Section:
             "arms": pd.DataFrame(plain[shown].median().round(3)),
             "layers": layers.astype(object).where(layers.notna(), ""),
         },
-        figures={"by rule": lambda: figures.by_rule(measure.shift_bands(relu), given.arms, rules)},
+        figures={"by rule": lambda: figures.by_rule(measure.shift_bands(relu), *panels)},
     )
 
 
@@ -142,10 +140,8 @@ def who_shifts(given: Settings) -> Section:
 def noise(given: Settings) -> Section:
     """Noise after the norm that raises the shift of distributions on purpose."""
     bench = given.bench(given.noise_seeds)
-    runs = {
-        depth: measure.survey_noise(bench, depth, given.rates, given.noise_scale)
-        for depth in given.noise_depths
-    }
+    choices = given.rates, given.noise_scale
+    runs = {depth: measure.survey_noise(bench, depth, *choices) for depth in given.noise_depths}
     deep, shallow = max(runs), min(runs)
     gains = {depth: decide.gains(runs[depth][0]) for depth in runs}
     (gain, kept), flat = gains[deep], gains[shallow].gain
@@ -182,16 +178,12 @@ def smoothness(given: Settings) -> Section:
     ratios = decide.by_unit(walked, level)
     words = {-1: "smoother with BN", 0: "open", 1: "rougher with BN"}
     shown = ["loss", "gradient", "kappa", *measure.MEASURES, "cosine", "kept"]
-    arms = walked.groupby(["unit", "arm"], sort=False)
+    arms, measured = walked.groupby(["unit", "arm"], sort=False), product(UNITS, measure.MEASURES)
     below = {unit: int((ratios[f"{unit}, equal loss"].sign < 0).sum()) for unit in decide.JUDGED}
     return Section(
         values=walked,
         records=(
-            *(
-                Record(f"{unit}-{name}", np.exp(estimate))
-                for unit in UNITS
-                for name, estimate in ratios[unit].estimate.items()
-            ),
+            *(Record(f"{u}-{m}", np.exp(ratios[u].estimate[m])) for u, m in measured),
             Record("equal-level", level),
             *(Record(f"equal-{unit}-below", number) for unit, number in below.items()),
         ),
@@ -251,6 +243,7 @@ def explosion(given: Settings) -> Section:
     start, far = (measure.only(rows, state="start", arm="bn") for rows in (first, spread))
     stepped = measure.only(growth, state="one step", arm="bn", width=width)
     shown = {name: profiles[name, width, batch] for name in COMPARED}
+    rows = {given.dataset: growth, "independent rows": spread}
     return Section(
         values=growth,
         records=(
@@ -263,11 +256,7 @@ def explosion(given: Settings) -> Section:
             Record("factor-stepped", stepped.factor.median()),
         ),
         claims=(decide.cures(factors, width, batch),),
-        tables={
-            "factors": measure.growth_table(
-                {given.dataset: growth, "independent rows": spread}, COMPARED
-            ).round(3)
-        },
+        tables={"factors": measure.growth_table(rows, COMPARED).round(3)},
         figures={"growth": lambda: figures.growth(shown, RELU_FACTOR)},
     )
 

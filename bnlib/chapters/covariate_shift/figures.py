@@ -66,13 +66,9 @@ def one_quantity(way: pd.DataFrame, *, linear: float = 0.003) -> Figure:
 
 
 def by_rule(
-    bands: Mapping[str, pd.DataFrame], names: Sequence[str], rules: Sequence[str]
+    bands: Mapping[str, pd.DataFrame], names: Sequence[str], depths: Sequence, rules: Sequence[str]
 ) -> Figure:
-    """Relative shift and cosine along training: two rows a depth, a column a rule, a line an arm.
-
-    bands: of `shift_bands`.
-    """
-    depths = bands["cosine"].index.unique("L")
+    """Relative shift and cosine, `shift_bands`, along training: two rows a depth, a rule a column."""
     lines = list(product(depths, SHIFTS))
     size = (3.6 * len(rules), 2.3 * len(lines))
     fig, axes = plt.subplots(len(lines), len(rules), figsize=size, sharex=True, squeeze=False)

@@ -52,7 +52,7 @@ def test_rules_stand_in_columns_and_depths_in_pairs_of_rows():
         for seed in (0, 1, 2)
     ]
     bands = measure.shift_bands(pd.DataFrame(rows))
-    fig = figures.by_rule(bands, ["none", "bn"], ["same rate", "equal promise"])
+    fig = figures.by_rule(bands, ["none", "bn"], [6, 12], ["same rate", "equal promise"])
     axes = np.reshape(fig.axes, (4, 2))
     assert [ax.get_title(loc="left") for ax in axes[0]] == ["same rate", "equal promise"]
     assert [line[0].get_ylabel() for line in axes] == [
