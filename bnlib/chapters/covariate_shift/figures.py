@@ -68,7 +68,7 @@ def one_quantity(way: pd.DataFrame, *, linear: float = 0.003) -> Figure:
 def by_rule(
     bands: Mapping[str, pd.DataFrame], names: Sequence[str], depths: Sequence, rules: Sequence[str]
 ) -> Figure:
-    """Relative shift and cosine, `shift_bands`, along training: two rows a depth, a rule a column."""
+    """Relative shift and cosine, of `shift_bands`: two rows a depth, a column a rule."""
     lines = list(product(depths, SHIFTS))
     size = (3.6 * len(rules), 2.3 * len(lines))
     fig, axes = plt.subplots(len(lines), len(rules), figsize=size, sharex=True, squeeze=False)
