@@ -49,3 +49,9 @@ def test_the_list_of_redundancies_is_exact_where_it_should_be_and_nowhere_else()
     # Sums of 16 products of numbers of a few units: far below 1e-12, far above it where unequal.
     assert max(gaps[:4]) <= 1e-12
     assert min(gaps[4:]) > 1e-3
+
+
+def test_absorbed_errors_are_rounding_and_the_best_next_layer_leaves_a_rest_elsewhere():
+    rng = np.random.default_rng(0)
+    assert max(absorption.absorbed_errors(rng).values()) < 1e-12
+    assert min(absorption.remaining_errors(rng).values()) > 1e-3

@@ -24,15 +24,18 @@ from bnlib.interactions import (
     Params,
     gradient,
     layer_dots,
+    layer_normalized,
     layer_of,
     layers,
     moved,
     stepped,
 )
 from bnlib.landscape.ascent import first_ascent as first_ascent
-from bnlib.networks.seed_batched import Statistics, forward
+from bnlib.networks.seed_batched import Statistics, forward, trace
 from bnlib.networks.spec import Spec
+from bnlib.parameters import one_of
 
+UNITS = ("raw", "matched", "layer-normalized")
 RELU_FACTOR = math.pi / (math.pi - 1)
 """Growth of the squared gradient per layer: wide ReLU network with BN, gamma = 1, beta = 0, at the
 start. Var relu(N(0, 1)) = 1/2 - 1/(2 pi); He weights double it, and the backward pass divides by
@@ -187,6 +190,42 @@ def unit_scaled(loss_fn: Function, params: Params) -> tuple[Function, dict[str, 
     return lambda phi: loss_fn(times(phi, 1.0)), times(params, -1.0)
 
 
+def smoothness(
+    loss_fn: Function, params: Params, unit: str, sizes: Sequence[float]
+) -> dict[str, Tensor]:
+    """Loss range, gradient change and effective smoothness along one direction, (S,) each.
+
+    raw: steps a = `sizes` along -g; everything in its own unit.
+    matched: a = r L/|g|^2 for r in `sizes`; range / L, change / |g|, smoothness L / |g|^2.
+    layer-normalized: the same with every matrix in units of its norm, along -g_l/||g_l||, where
+    |slope| takes the place of |g|: blind to scales that the function does not see.
+    Further (K, S), a row a step: "loss-line", "change-line"; and (S,): "cosine" at the longest
+    step, "kept" = actual / predicted decrease there.  Raises ValueError for an unknown unit.
+    """
+    if one_of("unit", unit, UNITS) == "layer-normalized":
+        loss_fn, params = unit_scaled(loss_fn, params)
+    loss, grads = gradient(loss_fn, params)
+    way = {name: -g for name, g in grads.items()}
+    if unit == "layer-normalized":
+        way = layer_normalized(params, grads)
+    slope = -layer_dots(grads, way).sum(1)  # predicted decrease per step size
+    size, length = (layer_dots(v, v).sum(1).sqrt() for v in (grads, way))
+    steps = torch.tensor(sizes, dtype=torch.float64)[:, None].expand(-1, len(loss))
+    steps = steps * (1.0 if unit == "raw" else loss / slope)
+    path = gradient_path(loss_fn, params, grads, steps, direction=way)
+    by = (loss, size, (slope / length) ** 2 / loss)
+    by = tuple(map(torch.ones_like, by)) if unit == "raw" else by
+    return {
+        "range": (path.loss.amax(0) - path.loss.amin(0)) / by[0],
+        "change": path.change.amax(0) / by[1],
+        "smoothness": path.smoothness.amax(0) / by[2],
+        "cosine": path.cosine[-1],
+        "kept": (loss - path.loss[-1]) / (steps[-1] * slope),
+        "loss-line": path.loss / by[0],
+        "change-line": path.change / by[1],
+    }
+
+
 def hvp(loss_fn: Function, params: Params, vector: Params) -> dict[str, Tensor]:
     """H v for each of S networks, with the structure of the parameters.
 
@@ -237,9 +276,19 @@ def block_norms(
 def diagonal_share(norms: Tensor) -> Tensor:
     """sum_i ||H_ii||^2 / ||H||^2 from squared norms (S, L, L), (S,).
 
-    For independent equal entries it is sum n_l^2 / (sum n_l)^2, n_l parameters in layer l.
+    For independent equal entries it is 1 - `iid_share`.
     """
     return norms.diagonal(dim1=1, dim2=2).sum(1) / norms.sum((1, 2))
+
+
+def iid_share(params: Params) -> float:
+    """Off-diagonal share of a matrix of independent equal entries with these blocks.
+
+    1 - sum n_l^2 / (sum n_l)^2,   n_l parameters in layer l
+    """
+    ones = {name: torch.ones_like(value) for name, value in params.items()}
+    counts = layer_dots(ones, ones)[0]
+    return float(1 - (counts**2).sum() / counts.sum() ** 2)
 
 
 def coupling(norms: Tensor) -> Tensor:
@@ -319,6 +368,20 @@ def mean_factor(norms: Tensor) -> Tensor:
     if last < 3:
         raise ValueError(f"norms: expected at least 4 layers, got {last + 1}: no pair inside")
     return (norms[:, 1] / norms[:, last - 1]) ** (1 / (last - 2))
+
+
+def inverse_variance(
+    params: Params, x: Tensor, spec: Spec, *, stats: Statistics | None = None
+) -> Tensor:
+    """Mean of 1/(sigma^2 + eps) over units, geometric mean over l = 2 ... L - 2, (S,); 1 if plain.
+
+    A backward layer of a wide ReLU network divides by sigma^2 unit by unit, so this replaces
+    1/(1 - 1/pi) where the units' variances differ:  <1/sigma^2> >= 1/<sigma^2>.
+    """
+    used = trace(spec, params, x, stats=stats).stats
+    inner = [used[site].var + spec.eps for site in used if 2 <= site <= len(spec.sizes) - 3]
+    means = [(1 / var).mean(1) for var in inner] or [torch.ones(len(x), dtype=x.dtype)]
+    return torch.stack(means, 1).log().mean(1).exp()
 
 
 def noisy_normalization(y: Tensor, noise: Noise) -> Tensor:
