@@ -319,7 +319,7 @@ def test_pick_rate_never_trains_on_held_out_rows_and_holds_out_the_same_for_ever
     [
         ({"steps": 0}, "steps: expected a whole number >= 1, got 0"),
         ({"steps": 2.0}, "steps: expected a whole number"),
-        ({"batch": 41}, "batch: want 1 to n = 40"),
+        ({"batch": 41}, "batch: expected 1 to n = 40"),
         ({"batch": 1}, "expected m >= 2 rows"),
         ({"lr": 0.0}, "lr: expected finite rates > 0"),
         ({"lr": float("nan")}, "lr: expected finite rates > 0"),

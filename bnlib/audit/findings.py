@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     name: Kind(**kind)
-    for name, kind in tomllib.loads(files(__package__).joinpath("kinds.toml").read_text()).items()
+    for name, kind in tomllib.loads(files("bnlib.audit").joinpath("kinds.toml").read_text()).items()
 }
 
 

@@ -126,8 +126,10 @@ def rate_targets(
         stable = calm & (final < np.minimum(sweep.initial, chance))
     grid = np.log2(np.asarray(rates, dtype=float))
     best = np.where(np.isfinite(final).any(0), grid[final.argmin(0)], grid[0] - 1)
-    largest = [np.where(at, grid[:, None], grid[0] - 1).max(0) for at in (trainable, stable)]
-    return Targets(*largest, best, trainable.sum(0), trainable[-1])
+    largest, calmest = (
+        np.where(passed, grid[:, None], grid[0] - 1).max(0) for passed in (trainable, stable)
+    )
+    return Targets(largest, calmest, best, trainable.sum(0), trainable[-1])
 
 
 def _unit_norms(weight: Tensor) -> Tensor:
