@@ -74,8 +74,8 @@ def over_depth(given: Settings) -> Section:
     limit = maclaurin_bound(given.r_matched) / np.expm1(given.r_matched)
     runs = [[getattr(f, rule)[:, 0] for f in families.values()] for rule in ("fixed", "matched")]
     labels = [f"{name}, mean weight {mean:.1f}" for name, mean in means.items()]
-    bands = [[measure.middle(v, given.seed) for v in rule] for rule in runs]
-    medians = [dict(zip(labels, rule, strict=True)) for rule in bands]
+    medians = [[measure.middle(v, given.seed) for v in rule] for rule in runs]
+    panels = [(dict(zip(labels, v, strict=True)), r) for v, r in zip(medians, runs, strict=True)]
     records = []
     for name, (mean, _, _, slope, _) in families.items():
         records += [
@@ -84,11 +84,11 @@ def over_depth(given: Settings) -> Section:
             Record(f"slope-theory-{name}", 2 * np.log(mean)),
         ]
     for name, family in families.items():
-        last = measure.middle(family.fixed[:, 0, -1], given.seed)
-        records.append(Record.interval(f"share-fixed-{name}", last))
-        records.append(Record(f"r-fixed-{name}", np.median(family.fixed[:, 1, -1])))
+        share, r, _ = family.fixed[..., -1].T
+        records.append(Record.interval(f"share-fixed-{name}", measure.middle(share, given.seed)))
+        records.append(Record(f"r-fixed-{name}", np.median(r)))
     records.append(Record("share-matched-largest", max(v.max() for v in runs[1])))
-    drawn = given.scalar_depths, medians, runs, given.r_matched, limit
+    drawn = given.scalar_depths, panels, given.r_matched, limit
     return Section(
         values=families,
         records=(*records, Record("share-limit", limit)),
@@ -119,16 +119,17 @@ def matrix_chains(given: Settings) -> Section:
     columns = ["step", "moved", "gross", "net", "useful"]
     medians = matched.groupby(["depth", "kind", "scale"], sort=False)[columns].median()
     table, shallow = medians.loc[max(given.depths)], medians.loc[min(given.depths)]
-    small, *_, large = scales = sorted(given.scales)
-    unit = scales[len(scales) // 2]
+    scales = sorted(given.scales)
+    ends = {"small": scales[0], "unit": scales[len(scales) // 2], "large": scales[-1]}
     records = [Record("polynomial-residual", steps.residual.max())]
-    for name, scale in {"small": small, "unit": unit, "large": large}.items():
+    for name, scale in ends.items():
         records.append(Record(f"useful-{name}", table.useful["orthogonal", scale]))
         records.append(Record(f"moved-{name}", table.moved["orthogonal", scale]))
-    records.append(Record("useful-unit-least", table.useful.xs(unit, level="scale").min()))
-    records.append(Record("useful-large-shallow", shallow.useful["orthogonal", large]))
+    at_unit = table.useful.xs(ends["unit"], level="scale")
+    records.append(Record("useful-unit-least", at_unit.min()))
+    records.append(Record("useful-large-shallow", shallow.useful["orthogonal", scales[-1]]))
     views = ("gross", "fixed step"), ("gross", "matched progress"), ("useful", "matched progress")
-    bands = {view: measure.matrix_bands(steps, *view, given.seed) for view in views}
+    bands = {view: measure.matrix_bands(steps, *view, given) for view in views}
     return Section(
         values=steps,
         records=tuple(records),

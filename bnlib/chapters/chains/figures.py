@@ -95,17 +95,11 @@ def over_depth(
     ax.set_xlabel("depth $l$ (factors)")
 
 
-def shares(
-    depths: Sequence[int],
-    medians: Sequence[Mapping[str, Interval]],
-    runs: Sequence[Sequence[np.ndarray]],
-    r: float,
-    limit: float,
-) -> Figure:
-    """Shares of the orders from 2 on: medians and runs at the fixed step, then at the matched r."""
+def shares(depths: Sequence[int], panels: Sequence[tuple], r: float, limit: float) -> Figure:
+    """Shares of the orders from 2 on: (medians, runs) at the fixed step, then at the matched r."""
     fig, axes = plt.subplots(1, 2, figsize=(11.0, 4.4), sharey=True)
-    for ax, bands, behind in zip(axes, medians, runs, strict=True):
-        over_depth(ax, depths, bands, behind)
+    for ax, panel in zip(axes, panels, strict=True):
+        over_depth(ax, depths, *panel)
     axes[1].axhline(limit, color=COLORS["exact"], ls=":", label=r"limit $(e^r-1-r)/(e^r-1)$")
     axes[1].legend(loc="upper right")
     axes[0].set(ylabel="share of orders $\\geq 2$", ylim=(-0.02, 1.02))

@@ -47,9 +47,7 @@ def gradients(w: np.ndarray) -> np.ndarray:
     return w.prod(axis=-1, keepdims=True) ** 2 / w
 
 
-def by_each_way(
-    w: np.ndarray, moves: np.ndarray, ways: Sequence[str] = WAYS
-) -> dict[str, np.ndarray]:
+def by_each_way(w: np.ndarray, moves: np.ndarray, ways: Any = WAYS) -> dict[str, np.ndarray]:
     """The orders of n chains of one depth, w -> w - moves, by each of `WAYS`, (n, l+1) each.
 
     w, moves: (n, l).  The last three see the chain only as a function to call.
@@ -57,19 +55,19 @@ def by_each_way(
     depth, pairs = w.shape[1], list(zip(w, moves, strict=True))
     factors, slopes = torch.tensor(w), torch.tensor(moves)
     compute: dict[str, Callable[[], Any]] = {
-        "product": lambda: chains.chain_orders(w, moves, 1.0, step=1.0).T,
-        "term by term": lambda: np.transpose(
-            [chains.direct_orders(*pair, 1.0, step=1.0) for pair in pairs]
+        "product": lambda: chains.chain_orders(w, moves, 1.0, step=1.0),
+        "term by term": lambda: [chains.direct_orders(*pair, 1.0, step=1.0) for pair in pairs],
+        "subsets": lambda: order_sums(subset_outputs(w, moves), depth).T,
+        "interpolation": lambda: (
+            chains.interpolated_orders(lambda s: (w - s * moves).prod(axis=-1), depth).T
         ),
-        "subsets": lambda: order_sums(subset_outputs(w, moves), depth),
-        "interpolation": lambda: chains.interpolated_orders(
-            lambda s: (w - s * moves).prod(axis=-1), depth
+        "forward mode": lambda: (
+            chains.jvp_orders(
+                lambda s: functools.reduce(operator.mul, (factors - s * slopes).unbind(-1)), depth
+            ).T
         ),
-        "forward mode": lambda: chains.jvp_orders(
-            lambda s: functools.reduce(operator.mul, (factors - s * slopes).unbind(-1)), depth
-        ).numpy(),
     }
-    return {way: compute[way]().T for way in ways}
+    return {way: np.asarray(compute[way]()) for way in ways}
 
 
 def subset_outputs(w: np.ndarray, moves: np.ndarray) -> np.ndarray:
@@ -284,11 +282,11 @@ def matrix_steps(given: Settings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def matrix_bands(steps: pd.DataFrame, what: str, rule: str, seed: int) -> dict[Any, Interval]:
+def matrix_bands(steps: pd.DataFrame, what: str, rule: str, given: Settings) -> dict[Any, Interval]:
     """Medians over depth of one column under one rule, by (kind, scale)."""
     cells = steps[steps.rule == rule].groupby(["kind", "scale"], sort=False)[what]
-    shape = steps.depth.nunique(), -1
-    return {case: middle(cell.to_numpy().reshape(shape).T, seed) for case, cell in cells}
+    shape = len(given.depths), -1
+    return {case: middle(cell.to_numpy().reshape(shape).T, given.seed) for case, cell in cells}
 
 
 class ScalarPull(NamedTuple):

@@ -122,12 +122,13 @@ def test_both_steps_are_what_they_say_and_the_polynomial_is_the_forward_pass():
 
 
 def test_small_scales_lose_the_prediction_with_depth_and_large_ones_keep_it():
-    table = measure.matrix_steps(Settings(scales=[0.8, 1.2], depths=[2, 16], seeds=4, width=16))
+    given = Settings(scales=[0.8, 1.2], depths=[2, 16], seeds=4, width=16)
+    table = measure.matrix_steps(given)
     assert len(table) == 2 * 2 * 2 * 4 * 2
     deep = table[(table.depth == 16) & (table.rule == "matched progress")]
     useful = deep.groupby("scale").useful.median()
     assert useful[0.8] < 0.5 < useful[1.2] < 1.5
-    bands = measure.matrix_bands(table, "useful", "matched progress", 0)
+    bands = measure.matrix_bands(table, "useful", "matched progress", given)
     assert list(bands) == [(k, s) for k in ("orthogonal", "gaussian") for s in (0.8, 1.2)]
     cell = deep[(deep.kind == "gaussian") & (deep.scale == 0.8)].useful
     assert bands["gaussian", 0.8].estimate[1] == cell.median()
