@@ -61,13 +61,14 @@ def stored_variance(given: Settings) -> Section:
 
 def two_moments(given: Settings) -> Section:
     """Mean and standard deviation of y, from quiet channels to loud ones."""
-    moments, fine = measure.two_moments(given.stream(3)), np.logspace(-2, 6, 200)
+    ratio, spread, error = measure.two_moments(given.stream(3))
+    fine = np.logspace(-2, 6, 200)
     law = fine, np.sqrt(fine / (fine + 1))
     return Section(
-        values=moments,
-        records=(Record("moments-error", moments.error),),
-        claims=(decide.two_moments(moments.error),),
-        figures={"moments": lambda: figures.moments(moments, law)},
+        values=spread,
+        records=(Record("moments-error", error),),
+        claims=(decide.two_moments(error),),
+        figures={"moments": lambda: figures.moments(ratio, spread, law)},
     )
 
 
@@ -145,7 +146,7 @@ def real_channels(
     }
     order = ["stem", "expand", "depthwise", "project", "head", "digits 1", "digits 2"]
     groups = {name: shapes.ks[shapes.group == name] for name in order if name in summary.index}
-    picks = [measure.typical(name, inputs, shapes) for name in list(groups)[:6]]
+    picks = {name: measure.typical(name, inputs, shapes) for name in list(groups)[:6]}
     band = floors[max(floors)][0], highest[min(floors)]  # from the lowest to the highest
     blocks = measure.over_blocks(shapes)
     return Section(

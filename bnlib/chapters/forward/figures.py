@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bnlib.chapters.forward.measure import Drift, Moments, Typical
+from bnlib.chapters.forward.measure import Drift
 from bnlib.plots import curves
 from bnlib.plots.distributions import panels
 from bnlib.plots.style import COLORS
@@ -16,51 +16,43 @@ from bnlib.plots.style import COLORS
 Curve = tuple[ArrayLike, ArrayLike]
 
 
-def moments(measured: Moments, law: Curve) -> Figure:
+def moments(ratio: np.ndarray, spread: Mapping[int, np.ndarray], law: Curve) -> Figure:
     """Standard deviation of y / |gamma| over batch variance / eps, every third dot a batch size."""
     fig, ax = plt.subplots()
-    for k, (m, sd) in enumerate(measured.spread.items()):
-        at, marker = measured.ratio[k::3], "os^"[k]
-        ax.plot(at, sd[k::3], marker, color=COLORS["measured"], label=f"$m={m}$")
+    for k, (m, sd) in enumerate(spread.items()):
+        ax.plot(ratio[k::3], sd[k::3], "os^"[k], color=COLORS["measured"], label=f"$m={m}$")
     ax.plot(*law, color=COLORS["theory"], zorder=0, label=r"$\sqrt{\rho}$")
     title = r"After step 2 the standard deviation is $|\gamma|\sqrt{\rho}$, not $\gamma$"
-    ax.set(xscale="log", title=title)
-    ax.set(xlabel=r"batch variance / $\varepsilon$")
+    ax.set(xscale="log", title=title, xlabel=r"batch variance / $\varepsilon$")
     ax.set(ylabel=r"standard deviation of $y$ / $|\gamma|$")
     ax.legend()
     return fig
 
 
 def pipeline(stages: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """Histograms of one channel at the four stages of a layer, on one vertical axis."""
+    """Counts of one channel at the four stages of a layer, on one vertical axis.
+
+    With the same number of bins from the smallest to the largest value, an increasing affine
+    image of a sample has the same counts.
+    """
     fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.6), sharey=True)
     names = ("x", r"x-\mu", r"\hat x", r"y=\gamma\hat x+\beta")
     for ax, name, (color, values) in zip(axes, names, stages, strict=True):
-        silhouette(ax, values, color)
-        ax.set_xlabel(f"${name}$")
+        ends = float(values.min()), float(values.max())
+        ax.hist(values, bins=80, range=ends, color=COLORS[color])
+        ax.set(xlim=ends, xlabel=f"${name}$")
+        ax.grid(False)
     axes[0].set_ylabel("rows in the bin")
     fig.suptitle("Four stages, four scales, one silhouette", x=0.01, ha="left")
     return fig
 
 
-def silhouette(ax: Axes, sample: np.ndarray, quantity: str, *, bins: int = 80) -> None:
-    """Histogram of counts that fills its axes from the smallest to the largest value.
-
-    quantity: a name of `style.COLORS`. With the same number of bins an increasing affine image of
-    a sample has the same counts, so several of these can share one vertical axis.
-    """
-    ends = float(sample.min()), float(sample.max())
-    ax.hist(sample, bins=bins, range=ends, color=COLORS[quantity])
-    ax.set_xlim(*ends)
-    ax.grid(False)
-
-
-def channels(picks: Sequence[Typical]) -> Figure:
-    """The typical channel of each group, x and x_hat over each other."""
+def channels(picks: Mapping[str, tuple]) -> Figure:
+    """The channel (ks, x, x_hat, bell) of each group, x and x_hat over each other."""
     fig, axes = panels(len(picks), 3, figsize=(7.4, 5.2))
-    for ax, pick in zip(axes, picks, strict=True):
-        before_after(ax, pick.x, pick.x_hat, pick.bell)
-        ax.set_title(f"{pick.group}, KS {pick.ks:.3f}", fontsize=10)
+    for ax, (group, (ks, *channel)) in zip(axes, picks.items(), strict=True):
+        before_after(ax, *channel)
+        ax.set_title(f"{group}, KS {ks:.3f}", fontsize=10)
     title = r"Before ($x$) and after ($\hat x$): one silhouette, near a bell or far from one"
     fig.suptitle(title, x=0.01, ha="left")
     return fig
@@ -170,30 +162,24 @@ def law_of_rows(ax: Axes, sample: np.ndarray, law: Curve, bell: Curve, *, bins: 
 
 
 def running(drifts: Mapping[float, Drift]) -> Figure:
-    """Running means by weight, a column each: above after a constant mean, below after a drift."""
+    """Running means by weight, a column each: above after a constant mean, below after a drift.
+
+    Every chain, in the band that theory gives, and the mean that it follows (solid).
+    """
     fig, axes = plt.subplots(2, 3, figsize=(7.4, 4.8), sharex=True, sharey="row")
-    for (top, bottom), (a, drift) in zip(axes.T, drifts.items(), strict=True):
-        wander(top, *drift.constant)
-        wander(bottom, *drift.drifting)
-        top.set_title(f"$a={a}$", fontsize=10.5)
+    for column, (a, drift) in zip(axes.T, drifts.items(), strict=True):
+        for ax, (paths, middle, half, truth) in zip(column, drift[:2], strict=True):
+            steps, band = np.arange(1, len(paths) + 1), (middle - half, middle + half)
+            ax.fill_between(steps, *band, color=COLORS["theory"], alpha=0.3, lw=0)
+            look = {"lw": 0.5, "ls": "-", "alpha": 0.7, "rasterized": True}
+            ax.plot(steps, paths, color=COLORS["running"], **look)
+            ax.plot(steps, middle, color=COLORS["theory"], ls="--")
+            ax.plot(steps, truth, color=COLORS["exact"], ls="-", lw=1.2)
+            ax.set_xlim(1, len(paths))
+        column[0].set_title(f"$a={a}$", fontsize=10.5)
     axes[0, 0].set_ylabel("constant mean")
     axes[1, 0].set_ylabel("drifting mean")
     fig.supxlabel("training steps", size=10.5)
     title = "A small weight is quiet but late; a large one prompt but noisy"
     fig.suptitle(title, x=0.01, ha="left")
     return fig
-
-
-def wander(
-    ax: Axes, runs: np.ndarray, middle: np.ndarray, half: np.ndarray, truth: np.ndarray
-) -> None:
-    """Runs of a running statistic (steps, chains) in the band middle ± half that theory gives.
-
-    middle, half, truth: (steps,).  truth (solid) is what the statistic follows.
-    """
-    steps = np.arange(1, len(runs) + 1)
-    ax.fill_between(steps, middle - half, middle + half, color=COLORS["theory"], alpha=0.3, lw=0)
-    ax.plot(steps, runs, color=COLORS["running"], lw=0.5, ls="-", alpha=0.7, rasterized=True)
-    ax.plot(steps, middle, color=COLORS["theory"], ls="--")
-    ax.plot(steps, truth, color=COLORS["exact"], ls="-", lw=1.2)
-    ax.set_xlim(1, len(runs))

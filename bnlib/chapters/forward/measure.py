@@ -104,16 +104,11 @@ def stored_variance(rng: np.random.Generator) -> tuple[list[float], float]:
     return gaps, float((normalized.var(0, correction=0) - 1).abs().max())
 
 
-class Moments(NamedTuple):
-    """Two moments after step 2 where batch variance / eps is `ratio`."""
+def two_moments(rng: np.random.Generator) -> tuple[np.ndarray, dict[int, np.ndarray], float]:
+    """Batch variance / eps (17,), the standard deviation of y / |gamma| there by m, largest error.
 
-    ratio: np.ndarray  # (17,)
-    spread: dict[int, np.ndarray]  # m -> standard deviation of y / |gamma|, (17,)
-    error: float  # largest, of mean and standard deviation of y
-
-
-def two_moments(rng: np.random.Generator) -> Moments:
-    """Mean and standard deviation of y on batches with given variances, eps = 1e-3."""
+    The error is that of the mean and of the standard deviation of y.
+    """
     gamma, beta, eps, ratio = np.full(17, -1.7), np.full(17, 0.6), 1e-3, np.logspace(-2, 6, 17)
     spread, error = {}, 0.0
     for m in (2, 8, 256):
@@ -123,7 +118,7 @@ def two_moments(rng: np.random.Generator) -> Moments:
         law = np.sqrt(x.var(0) / (x.var(0) + eps))
         spread[m] = y.std(0) / np.abs(gamma)
         error = max(error, np.abs(y.mean(0) - beta).max(), 1.7 * np.abs(spread[m] - law).max())
-    return Moments(ratio, spread, float(error))
+    return ratio, spread, float(error)
 
 
 def beyond_the_bound(rng: np.random.Generator) -> tuple[float, float]:
@@ -290,23 +285,16 @@ def summarize(shapes: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return table.assign(layers=groups["layer"].nunique())
 
 
-class Typical(NamedTuple):
-    """The channel of a group with the median KS distance, before and after step 1."""
+def typical(group: str, inputs: Inputs, shapes: Any) -> tuple[float, np.ndarray, np.ndarray, Any]:
+    """The channel of a group with the median KS distance: ks, x, x_hat and its bell (t, density).
 
-    group: str
-    ks: float
-    x: np.ndarray
-    x_hat: np.ndarray
-    bell: tuple[np.ndarray, np.ndarray]  # the normal with the moments of x_hat
-
-
-def typical(group: str, inputs: Inputs, shapes: Any) -> Typical:
-    """The channel of a group in the middle of its KS distances."""
+    The bell is the normal with the two moments of x_hat.
+    """
     part = shapes[shapes.group == group].sort_values("ks")
     pick, t = part.iloc[len(part) // 2], np.linspace(-4, 4, 201)
     x = inputs[group, pick.layer][:, [pick.channel]].double().numpy()
     bell = t, stats.norm.pdf(t, scale=np.sqrt(pick.rho))
-    return Typical(group, pick.ks, x[:, 0], standardized(x, 1e-3).x_hat[:, 0], bell)
+    return pick.ks, x[:, 0], standardized(x, 1e-3).x_hat[:, 0], bell
 
 
 def over_blocks(shapes: Any) -> dict[str, np.ndarray]:

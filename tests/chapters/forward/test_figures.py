@@ -9,6 +9,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from bnlib.chapters.forward import figures
+from bnlib.chapters.forward.measure import Drift
+from bnlib.statistics import Interval
 
 BELL = (np.linspace(-3, 3, 61), np.exp(-(np.linspace(-3, 3, 61) ** 2) / 2) / np.sqrt(2 * np.pi))
 
@@ -24,15 +26,13 @@ def counts(axes):
     return [patch.get_height() for patch in axes.patches]
 
 
-def test_silhouettes_of_affine_images_have_the_same_counts(ax):
+def test_silhouettes_of_affine_images_have_the_same_counts():
     # Dyadic values, scale and shift: the affine image is exact, no value changes its bin.
-    x = np.random.default_rng(0).integers(0, 64, 500) / 8.0
-    figures.silhouette(ax, x, "input", bins=64)
-    _, other = plt.subplots()
-    figures.silhouette(other, 4 * x - 32, "output", bins=64)
-    assert counts(ax) == counts(other)
-    assert sum(counts(ax)) == 500
-    plt.close(other.figure)
+    x = np.random.default_rng(0).integers(0, 81, 500) / 8.0
+    fig = figures.pipeline([("input", x), ("input", x - 8), ("output", 4 * x - 32), ("input", x)])
+    assert counts(fig.axes[0]) == counts(fig.axes[2])
+    assert sum(counts(fig.axes[0])) == 500
+    plt.close(fig)
 
 
 def test_before_and_after_cover_each_other(ax):
@@ -72,10 +72,13 @@ def test_boxes_use_all_values_and_points_only_some(ax):
     assert medians == [499.5, 3.0]
 
 
-def test_the_band_and_the_truth_follow_the_steps(ax):
-    paths = np.zeros((4, 3))
-    figures.wander(ax, paths, np.ones(4), np.arange(4.0), np.full(4, 2.0))
-    assert len(ax.lines) == 5
-    assert ax.lines[-1].get_ydata().tolist() == [2.0] * 4
-    corners = ax.collections[0].get_paths()[0].vertices
-    assert (corners[:, 1].min(), corners[:, 1].max()) == (-2.0, 4.0)
+def test_the_band_and_the_truth_follow_the_steps():
+    panel = np.zeros((4, 3)), np.ones(4), np.arange(4.0), np.full(4, 2.0)
+    drift = Drift(panel, panel, Interval(0, 0, 0))
+    fig = figures.running({0.9: drift, 0.1: drift, 0.01: drift})
+    for ax in fig.axes:
+        assert len(ax.lines) == 5
+        assert ax.lines[-1].get_ydata().tolist() == [2.0] * 4
+        corners = ax.collections[0].get_paths()[0].vertices
+        assert (corners[:, 1].min(), corners[:, 1].max()) == (-2.0, 4.0)
+    plt.close(fig)
