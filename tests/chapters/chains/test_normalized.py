@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnlib.experiments import last_hidden
+from bnlib.chapters.chains import Settings, measure
 from bnlib.orders import subset_masks
 
 
@@ -19,21 +19,21 @@ def chain(seed=0, depth=5):
 @pytest.mark.parametrize("eps", [None, 0.3, 1e-5, 0.0])
 def test_pulls_are_derivatives_of_the_loss_along_relative_moves(eps):
     w, x, y = chain()
-    pull, h = last_hidden.scalar_pull(w, x, y, eps=eps), 1e-5
+    pull, h = measure.scalar_pull(w, x, y, eps=eps), 1e-5
     for i in range(len(w)):
         moves = np.where(np.arange(len(w)) == i, h * w, 0)
-        up = last_hidden.subset_losses(w, moves, x, y, eps=eps)[-1]
-        down = last_hidden.subset_losses(w, -moves, x, y, eps=eps)[-1]
-        want = pull.top if i == len(w) - 1 else pull.lower
+        up = measure.subset_losses(w, moves, x, y, eps=eps)[-1]
+        down = measure.subset_losses(w, -moves, x, y, eps=eps)[-1]
+        expected = pull.top if i == len(w) - 1 else pull.lower
         # rounding 2^-53 / h, truncation h^2 times a derivative of order ten
-        assert (up - down) / (2 * h) == pytest.approx(want, abs=1e-8)
+        assert (up - down) / (2 * h) == pytest.approx(expected, abs=1e-8)
 
 
 @given(st.integers(0, 10**6), st.floats(-8, 2))
 def test_the_lower_pull_is_the_leak_times_the_top_pull(seed, exponent):
     w, x, y = chain(seed)
     eps = 10.0**exponent
-    pull = last_hidden.scalar_pull(w, x, y, eps=eps)
+    pull = measure.scalar_pull(w, x, y, eps=eps)
     assert pull.lower == pytest.approx(pull.leak * pull.top, abs=1e-13 * abs(pull.top) + 1e-15)
     assert pull.leak == pytest.approx(eps / ((w[:-1].prod() * x).var() + eps))
 
@@ -42,37 +42,35 @@ def test_the_lower_pull_is_the_leak_times_the_top_pull(seed, exponent):
 def test_no_subset_term_with_a_lower_factor_survives_only_at_eps_zero(seed):
     w, x, y = chain(seed)
     moves = w * np.random.default_rng([seed, 1]).uniform(-0.5, 0.5, len(w))
-    loss = last_hidden.scalar_pull(w, x, y, eps=0.0).loss
-    inert = last_hidden.lower_terms(last_hidden.subset_losses(w, moves, x, y, eps=0.0))
+    loss = measure.scalar_pull(w, x, y, eps=0.0).loss
+    inert = measure.lower_terms(measure.subset_losses(w, moves, x, y, eps=0.0))
     assert inert <= 1e-12 * loss
-    assert (
-        last_hidden.lower_terms(last_hidden.subset_losses(w, moves, x, y, eps=None)) > 1e-6 * loss
-    )
+    assert measure.lower_terms(measure.subset_losses(w, moves, x, y, eps=None)) > 1e-6 * loss
 
 
 def test_a_move_through_the_sign_of_the_product_is_outside_the_statement():
     w, x, y = chain()
     moves = np.array([-2 * w[0], 0, 0, 0, 0])
-    assert last_hidden.lower_terms(last_hidden.subset_losses(w, moves, x, y, eps=0.0)) > 1e-2
+    assert measure.lower_terms(measure.subset_losses(w, moves, x, y, eps=0.0)) > 1e-2
 
 
 def test_lower_terms_ignore_the_top_factor_alone():
     masks = subset_masks(3)
-    assert last_hidden.lower_terms(5.0 + 3.0 * masks[:, 2]) == 0
-    assert last_hidden.lower_terms(5.0 + 3.0 * masks[:, 2] * masks[:, 0]) == 3
+    assert measure.lower_terms(5.0 + 3.0 * masks[:, 2]) == 0
+    assert measure.lower_terms(5.0 + 3.0 * masks[:, 2] * masks[:, 0]) == 3
 
 
-def test_own_moves_promise_the_matched_decrease():
+def test_own_moves_have_the_matched_predicted_decrease():
     w, x, y = chain()
-    pull = last_hidden.scalar_pull(w, x, y, eps=0.1)
-    moves = last_hidden.gradient_moves(w, pull, 0.5)
+    pull = measure.scalar_pull(w, x, y, eps=0.1)
+    moves = measure.gradient_moves(w, pull, 0.5)
     slope = np.array([*[pull.lower] * 4, pull.top]) / w
     assert (slope * moves).sum() == pytest.approx(-0.5 * pull.loss)
 
 
 def test_arms_cover_the_leak_from_none_to_all():
-    table = last_hidden.scalar_arms(np.random.default_rng(1), r_loss=0.5)
-    assert set(table.arm) == set(last_hidden.ARMS)
+    table = measure.scalar_arms(np.random.default_rng(1), r_loss=0.5)
+    assert set(table.arm) == set(measure.ARMS)
     leaky = table[table.v_eps > 0]
     assert leaky.leak.min() < 1e-3 < 0.999 < leaky.leak.max()
     assert (leaky.gradient - leaky.leak).abs().max() <= 1e-12
@@ -81,7 +79,7 @@ def test_arms_cover_the_leak_from_none_to_all():
 
 @given(st.integers(0, 10**6))
 def test_vector_chains_ignore_scales_and_offsets_and_nothing_else(seed):
-    for name, value in last_hidden.invariances(np.random.default_rng(seed)).items():
+    for name, value in measure.invariances(np.random.default_rng(seed)).items():
         if name.startswith("not "):
             assert value > 1e-3, name
         else:
@@ -92,13 +90,13 @@ def test_vector_gradients_agree_with_central_differences():
     rng = np.random.default_rng(2)
     x, y, top = rng.normal(size=(32, 4)), rng.normal(size=32), rng.normal(size=3)
     weights = [rng.normal(size=(4, 4)), rng.normal(size=(4, 3))]
-    _, grads, _ = last_hidden.vector_gradients(x, weights, top, y)
+    _, grads, _ = measure.vector_gradients(x, weights, top, y)
     for i, g in enumerate(grads):
         v, h = rng.normal(size=g.shape), 1e-5
 
         def loss(s, i=i, v=v):
             moved = [w + s * v if j == i else w for j, w in enumerate(weights)]
-            out = last_hidden.vector_gradients(x, moved, top, y)[0] @ top
+            out = measure.vector_gradients(x, moved, top, y)[0] @ top
             return 0.5 * ((out - y) ** 2).mean()
 
         assert (loss(h) - loss(-h)) / (2 * h) == pytest.approx((g * v).sum(), rel=1e-6, abs=1e-8)
@@ -106,7 +104,7 @@ def test_vector_gradients_agree_with_central_differences():
 
 def run(seed, k, rate=1.0, steps=60):
     rng = np.random.default_rng([3, seed])
-    return last_hidden.bottleneck(rng, k=k, d=16, rows=512, steps=steps, rate=rate)
+    return measure.bottleneck(rng, k=k, d=16, rows=512, steps=steps, rate=rate)
 
 
 def test_frozen_layers_follow_the_beta_law():
@@ -121,3 +119,20 @@ def test_trained_layers_gain_below_full_width_and_a_step_uphill_does_not():
     assert trained < 1e-3 < 0.3 < frozen
     assert run(0, 2, rate=-1.0)[1] > 0.3
     assert max(run(0, 16)) < 1e-20
+
+
+def test_every_seed_and_width_has_both_arms():
+    errors = measure.bottlenecks(Settings(seeds=4, widths=[1, 16], seed=5))
+    assert errors.shape == (4, 2, 2)
+    again = measure.bottleneck(
+        np.random.default_rng([5, 8, 16, 2]), k=16, d=16, rows=512, steps=60, rate=1.0
+    )
+    assert tuple(errors[2, 1]) == again
+
+
+def test_the_law_of_frozen_layers_is_that_of_one_unit_in_two_dimensions():
+    # Beta(1/2, 1/2) has quantiles sin^2(pi p / 2)
+    mean, low, high = measure.beta_law(np.array([1.0]), 2)
+    assert (mean[0], 1 - high[0], 1 - low[0]) == pytest.approx(
+        (0.5, np.sin(np.pi * 0.0125) ** 2, np.sin(np.pi * 0.4875) ** 2)
+    )
