@@ -294,8 +294,8 @@ def test_a_stored_run_keeps_verdicts_numbers_and_the_parameters_that_were_inject
     assert table["parameters"] == {"dataset": "mnist1d", "seeds": 10}
     assert table["records"] == {"gain": 1.2346}
     assert set(table["versions"]) == {*stored.PACKAGES, "python"}
-    monkeypatch.setattr("bnlib.experiments.learning_rate_register.FOLDER", tmp_path)
-    with pytest.raises(ValueError, match="want the file with SHA-256"):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="expected the file with SHA-256"):
         stored.load("table.json", "0123")
     assert stored.load("nothing.json", "0123") is None
     assert stored.beside({"noise-harmless": "holds"}, "digits", None).empty
@@ -305,7 +305,7 @@ def test_verdicts_stand_beside_those_of_the_stored_run(tmp_path, monkeypatch):
     executed(tmp_path / "run.ipynb")
     stored.keep(tmp_path / "run.ipynb", tmp_path / "table.json")
     digest = hashlib.sha256((tmp_path / "table.json").read_bytes()).hexdigest()
-    monkeypatch.setattr("bnlib.experiments.learning_rate_register.FOLDER", tmp_path)
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
     table = stored.load("table.json", digest[:16])
     rows = stored.beside({"noise-harmless": "holds"}, "digits", table)
     assert rows.loc["noise-harmless"].tolist() == ["holds", "partly", "One sentence."]

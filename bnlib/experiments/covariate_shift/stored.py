@@ -19,9 +19,10 @@ from typing import Any
 import nbformat
 import pandas as pd
 
-from bnlib.experiments.learning_rate_register import stored
 from bnlib.results import read_outputs
+from bnlib.stored import content as stored
 
+FOLDER = Path(__file__).parents[3] / "results"
 PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "mnist1d")
 CELLS = {"parameters", "injected-parameters"}  # tags; the second overrides the first
 DIGITS = 5  # significant ones kept
@@ -62,7 +63,7 @@ def parameters(book: Any) -> dict[str, Any]:
 
 def load(name: str, digest: str) -> dict[str, Any] | None:
     """The stored table with this digest, or None where there is none; another one is refused."""
-    content = stored(name, digest)
+    content = stored(FOLDER / name, digest)
     return None if content is None else json.loads(content)
 
 
