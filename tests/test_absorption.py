@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnlib import absorption, reference, running
-from bnlib.experiments import identity_trials
+from bnlib.chapters.identity import measure
 from bnlib.gauge import Norm, fold_bn
 
 
@@ -45,7 +45,13 @@ def test_evaluation_mode_folds_into_the_layer_before_and_training_mode_does_not(
 
 
 def test_the_list_of_redundancies_is_exact_where_it_should_be_and_nowhere_else():
-    gaps = list(identity_trials.redundancy_gaps(np.random.default_rng(2), rate=0.001).values())
+    gaps = list(measure.redundancy_gaps(np.random.default_rng(2), rate=0.001).values())
     # Sums of 16 products of numbers of a few units: far below 1e-12, far above it where unequal.
     assert max(gaps[:4]) <= 1e-12
     assert min(gaps[4:]) > 1e-3
+
+
+def test_absorbed_errors_are_rounding_and_the_best_next_layer_leaves_a_rest_elsewhere():
+    rng = np.random.default_rng(0)
+    assert max(absorption.absorbed_errors(rng, rows=200).values()) < 1e-12
+    assert min(absorption.remaining_errors(rng, rows=400).values()) > 1e-3

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bnlib import identity, laws, reference, running, statistics
-from bnlib.experiments import identity_trials
+from bnlib.chapters.identity import measure
 from bnlib.populations import POPULATIONS
 
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 1024)
@@ -93,7 +93,7 @@ def test_the_error_law_holds_for_any_population(name):
     population = POPULATIONS[name]
     rng = np.random.default_rng(1)
     for m in (2, 5, 40):
-        sums = [identity_trials.sample_errors(population, m, 20000, rng) for _ in range(20)]
+        sums = [measure.sample_errors(population, m, 20000, rng) for _ in range(20)]
         found = statistics.mean_interval([s.error for s in sums], 1 - 0.05 / 18)
         law = identity.error(population.expected_std(m), tied=population.tied(m))
         assert found.low <= law <= found.high
@@ -104,7 +104,7 @@ def _verdict(law: dict[int, float]) -> bool:
     gauss, inside = POPULATIONS["Gaussian"], 0
     for m in SIZES:
         rngs = [np.random.default_rng([0, 5, 0, m, k]) for k in range(20)]
-        errors = [identity_trials.sample_errors(gauss, m, 20000, rng).error for rng in rngs]
+        errors = [measure.sample_errors(gauss, m, 20000, rng).error for rng in rngs]
         found = statistics.mean_interval(errors)
         inside += found.low <= law[m] <= found.high
     return inside >= len(SIZES) - 1

@@ -449,3 +449,53 @@ def test_explosion_needs_norms_before_the_activation_and_layers_between_the_ends
         ls.layer_gradient_norms(arm.params, X, Y, spec)
     with pytest.raises(ValueError, match="at least 4 layers, got 3"):
         ls.mean_factor(torch.ones(2, 3))
+
+
+# Smoothness in units
+
+
+def test_smoothness_of_a_quadratic_by_hand():
+    h, theta = 3.0, 2.0
+    params = {"W1": torch.full((1, 1, 1), theta, dtype=torch.float64)}
+
+    def bowl(p):
+        return h * p["W1"].flatten(1).square().sum(1) / 2
+
+    raw = ls.smoothness(bowl, params, "raw", [0.1, 0.2])
+    at = [h * theta**2 / 2 * (1 - a * h) ** 2 for a in (0.1, 0.2)]
+    assert float(raw["range"]) == pytest.approx(at[0] - at[1])
+    assert float(raw["change"]) == pytest.approx(0.2 * h * h * theta)
+    assert float(raw["smoothness"]) == pytest.approx(h)
+    matched = ls.smoothness(bowl, params, "matched", [0.5, 1.0])
+    assert float(matched["smoothness"]) == pytest.approx(0.5)
+    assert float(matched["change"]) == pytest.approx(0.5)
+    assert float(matched["range"]) == pytest.approx(0.75**2 - 0.5**2)
+    assert float(matched["kept"]) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("scale", [10.0, 0.1])
+def test_a_scale_that_bn_does_not_see_moves_raw_smoothness_only(scale):
+    params, loss = network(eps=1e-14)
+    scaled = params | {k: scale * params[k] for k in ("W1", "W2")}
+    before, after = (
+        {unit: ls.smoothness(loss, p, unit, [0.1])["smoothness"] for unit in ls.UNITS}
+        for p in (params, scaled)
+    )
+    unit = "layer-normalized"
+    torch.testing.assert_close(before[unit], after[unit], rtol=1e-6, atol=0)
+    assert ((after["raw"] < before["raw"]) == (scale > 1)).all()
+    assert ((after["matched"] / before["matched"]).log().abs() > 0.05).all()
+    with pytest.raises(ValueError, match="unit: expected one of"):
+        ls.smoothness(loss, params, "cooked", [0.1])
+
+
+def test_without_structure_the_share_is_that_of_the_counts():
+    params = {"W1": torch.ones(2, 3, 2), "W2": torch.ones(2, 1, 3), "b2": torch.ones(2, 1)}
+    assert ls.iid_share(params) == pytest.approx(1 - (6**2 + 4**2) / 10**2)
+
+
+def test_the_mean_of_one_over_the_variance_is_one_without_statistics_and_leaves_out_both_ends():
+    for name, depth, same in (("none", 5, True), ("bn", 3, True), ("bn", 5, False)):
+        arm = arms.build(name, (4, *(3,) * (depth - 1), 3), SEEDS, X)
+        inverse = ls.inverse_variance(arm.params, X, arm.spec, stats=arm.stats)
+        assert bool((inverse == 1).all()) == same

@@ -11,14 +11,21 @@ from bnlib.landscape.blocks import (
     diagonal_share,
     extreme_eigenvalues,
     hvp,
+    iid_share,
 )
-from bnlib.landscape.explosion import RELU_FACTOR, layer_gradient_norms, mean_factor
+from bnlib.landscape.explosion import (
+    RELU_FACTOR,
+    inverse_variance,
+    layer_gradient_norms,
+    mean_factor,
+)
 from bnlib.landscape.noise import Noise, noisy_normalization
-from bnlib.landscape.path import Path, gradient_path, unit_scaled
+from bnlib.landscape.path import UNITS, Path, gradient_path, smoothness, unit_scaled
 from bnlib.landscape.shift import Ics, ics_change, ics_integral
 
 __all__ = [
     "RELU_FACTOR",
+    "UNITS",
     "Extremes",
     "Ics",
     "Noise",
@@ -32,8 +39,11 @@ __all__ = [
     "hvp",
     "ics_change",
     "ics_integral",
+    "iid_share",
+    "inverse_variance",
     "layer_gradient_norms",
     "mean_factor",
     "noisy_normalization",
+    "smoothness",
     "unit_scaled",
 ]

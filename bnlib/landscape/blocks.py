@@ -74,9 +74,19 @@ def block_norms(
 def diagonal_share(norms: Tensor) -> Tensor:
     """sum_i ||H_ii||^2 / ||H||^2 from squared norms (S, L, L), (S,).
 
-    For independent equal entries it is sum n_l^2 / (sum n_l)^2, n_l parameters in layer l.
+    For independent equal entries it is 1 - `iid_share`.
     """
     return norms.diagonal(dim1=1, dim2=2).sum(1) / norms.sum((1, 2))
+
+
+def iid_share(params: Params) -> float:
+    """Off-diagonal share of a matrix of independent equal entries with these blocks.
+
+    1 - sum n_l^2 / (sum n_l)^2,   n_l parameters in layer l
+    """
+    ones = {name: torch.ones_like(value) for name, value in params.items()}
+    counts = layer_dots(ones, ones)[0]
+    return float(1 - (counts**2).sum() / counts.sum() ** 2)
 
 
 def coupling(norms: Tensor) -> Tensor:

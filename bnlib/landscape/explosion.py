@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnlib.interactions.split import Params
-from bnlib.networks.seed_batched import Statistics, forward
+from bnlib.networks.seed_batched import Statistics, forward, trace
 from bnlib.networks.spec import Spec
 
 RELU_FACTOR = math.pi / (math.pi - 1)
@@ -49,3 +49,17 @@ def mean_factor(norms: Tensor) -> Tensor:
     if last < 3:
         raise ValueError(f"norms: want at least 4 layers, got {last + 1}: no pair inside is left")
     return (norms[:, 1] / norms[:, last - 1]) ** (1 / (last - 2))
+
+
+def inverse_variance(
+    params: Params, x: Tensor, spec: Spec, *, stats: Statistics | None = None
+) -> Tensor:
+    """Mean of 1/(sigma^2 + eps) over units, geometric mean over l = 2 ... L - 2, (S,); 1 if plain.
+
+    A backward layer of a wide ReLU network divides by sigma^2 unit by unit, so this replaces
+    1/(1 - 1/pi) where the units' variances differ:  <1/sigma^2> >= 1/<sigma^2>.
+    """
+    used = trace(spec, params, x, stats=stats).stats
+    inner = [used[site].var + spec.eps for site in used if 2 <= site <= len(spec.sizes) - 3]
+    means = [(1 / var).mean(1) for var in inner] or [torch.ones(len(x), dtype=x.dtype)]
+    return torch.stack(means, 1).log().mean(1).exp()

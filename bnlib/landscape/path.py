@@ -9,7 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bnlib.interactions.split import Function, Params, gradient
+from bnlib.interactions.split import Function, Params, gradient, layer_dots
+from bnlib.interactions.steps import layer_normalized
+from bnlib.parameters import one_of
+
+UNITS = ("raw", "matched", "layer-normalized")
 
 
 class Path(NamedTuple):
@@ -81,3 +85,39 @@ def unit_scaled(loss_fn: Function, params: Params) -> tuple[Function, dict[str, 
         return scaled
 
     return lambda phi: loss_fn(times(phi, 1.0)), times(params, -1.0)
+
+
+def smoothness(
+    loss_fn: Function, params: Params, unit: str, sizes: Sequence[float]
+) -> dict[str, Tensor]:
+    """Loss range, gradient change and effective smoothness along one direction, (S,) each.
+
+    raw: steps a = `sizes` along -g; everything in its own unit.
+    matched: a = r L/|g|^2 for r in `sizes`; range / L, change / |g|, smoothness L / |g|^2.
+    layer-normalized: the same with every matrix in units of its norm, along -g_l/||g_l||, where
+    |slope| takes the place of |g|: blind to scales that the function does not see.
+    Further (K, S), a row a step: "loss-line", "change-line"; and (S,): "cosine" at the longest
+    step, "kept" = actual / predicted decrease there.  Raises ValueError for an unknown unit.
+    """
+    if one_of("unit", unit, UNITS) == "layer-normalized":
+        loss_fn, params = unit_scaled(loss_fn, params)
+    loss, grads = gradient(loss_fn, params)
+    way = {name: -g for name, g in grads.items()}
+    if unit == "layer-normalized":
+        way = layer_normalized(params, grads)
+    slope = -layer_dots(grads, way).sum(1)  # predicted decrease per step size
+    size, length = (layer_dots(v, v).sum(1).sqrt() for v in (grads, way))
+    steps = torch.tensor(sizes, dtype=torch.float64)[:, None].expand(-1, len(loss))
+    steps = steps * (1.0 if unit == "raw" else loss / slope)
+    path = gradient_path(loss_fn, params, grads, steps, direction=way)
+    by = (loss, size, (slope / length) ** 2 / loss)
+    by = tuple(map(torch.ones_like, by)) if unit == "raw" else by
+    return {
+        "range": (path.loss.amax(0) - path.loss.amin(0)) / by[0],
+        "change": path.change.amax(0) / by[1],
+        "smoothness": path.smoothness.amax(0) / by[2],
+        "cosine": path.cosine[-1],
+        "kept": (loss - path.loss[-1]) / (steps[-1] * slope),
+        "loss-line": path.loss / by[0],
+        "change-line": path.change / by[1],
+    }

@@ -1,0 +1,243 @@
+"""What is lost if we only normalize: what a network cannot do without gamma and beta, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bnlib import absorption as absorbing
+from bnlib import data, floors, parameters
+from bnlib.chapters.capacity import decide, figures, measure
+from bnlib.networks.arms import AFFINE_ARMS
+from bnlib.parameters import expect, parameter
+from bnlib.results import Record, Section
+from bnlib.statistics import mean_interval
+from bnlib.stored import table as stored_table
+from bnlib.verdicts import simultaneous
+
+FULL = Path(__file__).with_name("full.json")
+DIGEST = "fe0c3a6317a083a9"  # of the table that the page was written about
+LONGEST = 100_000  # steps
+
+
+def _rates(name: str, values: list[Any]) -> None:
+    right = all(type(value) in (int, float) and 0 < value < 1000 for value in values)
+    expect(right, name, "learning rates in (0, 1000)", values)
+
+
+@dataclass(frozen=True)
+class Settings(parameters.Settings):
+    """What `notebooks/capacity.ipynb` declares, with its ranges."""
+
+    seed: int = parameter(0, 0, 1_000_000)
+    seeds: int = parameter(12, 3, 100)
+    width: int = parameter(64, 1, 1024)
+    wave_steps: int = parameter(800, 1, LONGEST)
+    band_steps: int = parameter(500, 1, LONGEST)
+    output_steps: int = parameter(700, 1, LONGEST)
+    scale_steps: int = parameter(300, 1, LONGEST)
+    dataset: str = parameter("digits")
+    table_seeds: int = parameter(6, 3, 100)
+    table_steps: int = parameter(300, 1, LONGEST)
+    rates: list = parameter([0.05, 0.2, 0.8], rule=_rates)
+    draws: int = parameter(400_000, 2000, 100_000_000)
+
+
+def real_data(given: Settings) -> dict[str, data.Split]:
+    """The data set of the parameters and a second one, by name; what does not fit stops here."""
+    names = (given.dataset, "mnist1d" if given.dataset != "mnist1d" else "digits")
+    return {name: measure.splits(name, range(given.table_seeds), batch=64) for name in names}
+
+
+def kinks(given: Settings) -> Section:
+    """Without beta every kink of a hidden layer sits at the mean of its data."""
+    task = measure.Task(range(given.seeds), given.width, given.wave_steps)
+    arms = {activation: measure.wave_arms(activation, task) for activation in ("relu", "tanh")}
+    relu, layers = arms["relu"].fits, measure.random_layers(given.seed)
+    ratio = {(activation, arm): arms[activation].ratio(arm) for activation, arm in layers}
+    names = ["rank of 500 units and 1", "R² of sin 3πx", "trained error / floor"]
+    rows = {key: (*layer, ratio[key].mean()) for key, layer in layers.items()}
+    free = [("relu", "none"), ("relu", "gamma"), ("tanh", "none")]
+    residual = {arm: measure.homogeneity(fit) for arm, fit in relu.items()}
+    ranks, lowest = [layers[key][0] for key in free], min(ratio[key].min() for key in free)
+    leaks = {
+        name: measure.fit_wave("none", "tanh", task, eps=eps).error() / arms["tanh"].limit
+        for name, eps in (("default", 1e-5), ("large", 1e-3))
+    }
+    curves = {arm: measure.curve(fit) for arm, fit in relu.items()}
+    return Section(
+        values=arms,
+        records=tuple(Record.interval(f"leak-{k}", mean_interval(v)) for k, v in leaks.items()),
+        claims=(decide.kink(residual, ranks, lowest),),
+        tables={"arms": pd.DataFrame(rows, index=names).T.round(4)},
+        figures={"kinks": lambda: figures.kinks(curves)},
+    )
+
+
+def bands(given: Settings, waves: Section) -> Section:
+    """One layer and two on two bands; what beta gives back, and for tanh on which target."""
+    task = measure.Task(range(given.seeds), given.width, given.band_steps)
+    both = {depth: measure.band_arms(depth, task) for depth in (1, 2)}
+    fresh, x = {depth: arms for depth, (_, arms) in both.items()}, np.linspace(-3, 3, 601)
+    logits = {depth: measure.logit_gaps(arms, x) for depth, arms in fresh.items()}
+    wave, records = measure.Task(range(given.seeds), given.width, given.wave_steps), []
+    for arm in ("gamma", "beta"):
+        shifted = measure.fit_wave(arm, "tanh", wave, phase=1.0).error()
+        for target, errors in (("odd", waves.values["tanh"].score[arm]), ("shifted", shifted)):
+            mean, key = mean_interval(errors), f"tanh-{target}-{arm}"
+            ends = Record(f"{key}-interval", f"{mean.low:.3f} to {mean.high:.3f}")
+            records += [Record.interval(key, mean), ends]
+    # The part of sin(3x + 1) that is even, which no odd function reaches.
+    even = np.sin(1.0) * np.cos(3 * np.linspace(-2, 2, 100001))
+    records += [Record("tanh-shifted-floor", float(even.var()))]
+    return Section(
+        values=both,
+        records=(*records, Record("depth-two-none", fresh[2].score["none"].mean())),
+        claims=(
+            decide.band_ceiling(both[1], fresh[2]),
+            decide.beta_restores(waves.values["relu"], fresh[1]),
+        ),
+        figures={"bands": lambda: figures.bands(fresh, x, logits)},
+    )
+
+
+def linear_regime(given: Settings) -> Section:
+    """Whether normalized inputs make an activation nearly linear."""
+    shares = measure.nonlinear_shares(given.draws, np.random.default_rng([given.seed, 2]))
+    few, depth = range(min(given.seeds, 10)), 6
+    by_depth = {
+        (name, gamma): measure.linear_share_by_depth(name, gamma, few, depth=depth).mean(0)
+        for name, gamma in product(("ReLU", "tanh"), (1.0, 4.0))
+    }
+    lines = measure.share_curves()
+    return Section(
+        records=tuple(Record(f"share-{k}", shares.quadrature[k]) for k in ("sigmoid", "tanh")),
+        claims=(decide.linear_regime(shares),),
+        tables={"depth": pd.DataFrame(by_depth, index=range(1, depth + 1)).loc[[1, 3, 6]].round(3)},
+        figures={"shares": lambda: figures.linear_regime(*lines)},
+    )
+
+
+def outputs(given: Settings) -> Section:
+    """Batch norm as the last layer: each arm's floor, and the scale that gamma learns."""
+    ids, steps = range(given.seeds), given.output_steps
+    fits = {arm: measure.fit_output(arm, ids, m=64, steps=steps) for arm in measure.FOUR}
+    floor = {arm: floors.output_floor(*measure.TARGET, arm) for arm in fits}
+    errors = {arm: fit.error() for arm, fit in fits.items()}
+    scale = measure.learned_scales(fits["both"], ids, steps=steps, seed=given.seed)
+    return Section(
+        values=errors,
+        claims=(decide.output_floor(errors, floor),),
+        tables={"scale": scale.round(4)},
+        figures={"outputs": lambda: figures.outputs(errors, floor, scale)},
+    )
+
+
+def batch_scale(given: Settings, kinks: Section, outputs: Section) -> Section:
+    """A scale that a whole batch shares against one of each row; what constants bring back.
+
+    kinks: the section of the bands, which says what beta restores.
+    """
+    accuracy = {}
+    for design, norm in product(measure.DESIGNS, measure.NORMS):
+        modes = measure.scale_accuracies(norm, design, range(given.seeds), steps=given.scale_steps)
+        accuracy |= {(norm, design, mode): right for mode, right in modes.items()}
+    level = simultaneous(2 * len(measure.CHANCE))
+    interval = {key: mean_interval(right, level) for key, right in accuracy.items()}
+    error, (*_, restores) = outputs.values["both"].mean() / measure.TARGET[1] ** 2, kinks.claims
+    return Section(
+        claims=(
+            decide.batch_scale(interval),
+            decide.any_information(error, restores, interval["BN", "batch", "t"]),
+        ),
+        figures={"scales": lambda: figures.scales(accuracy, interval)},
+    )
+
+
+def absorption(given: Settings) -> Section:
+    """What the next layer takes over, and what no next layer can."""
+    exact = absorbing.absorbed_errors(np.random.default_rng([given.seed, 4]))
+    rest = absorbing.remaining_errors(np.random.default_rng([given.seed, 5]))
+    errors = pd.Series(exact | rest, name="relative error").map("{:.1e}".format).to_frame()
+    return Section(claims=(decide.absorption(exact, rest),), tables={"errors": errors})
+
+
+def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
+    """What gamma and beta are worth on real data, each arm at its own learning rate."""
+    how = {"width": given.width, "rates": given.rates, "steps": given.table_steps, "batch": 64}
+    first, second = rows
+    cases = [(first, "relu-1"), (second, "relu-1"), (first, "relu-1, logits")]
+    runs = [
+        measure.run_arm((*case, arm), rows[case[0]], range(given.table_seeds), **how)
+        for case, arm in product(cases, AFFINE_ARMS)
+    ]
+    kept = _kept("ablation")
+    judged, ours = decide.judge(runs, kept), decide.compare(runs)
+    over = measure.over_logit_floor(runs, rows[first].y_train)
+    classes = 1 + int(rows[first].y_train.max())
+    gap = abs(floors.one_hot_loss(classes) - floors.logit_floor(np.full(classes, 1 / classes)))
+    gaps = {arm: [row.delta for row in judged.table if row.arm == arm] for arm in AFFINE_ARMS}
+    fell = decide.fell(judged.table, "none")
+    both = {"stored": decide.summary(kept), "this run": decide.summary(runs)}
+    cells = {(source, *row): v for source, part in both.items() for row, v in part.items()}
+    return Section(
+        records=(
+            *(Record(f"rows-{name}", number) for name, number in fell.items()),
+            Record("table-rows", len(gaps["none"])),
+            Record("logit-over-none", over["none"].mean()),
+            Record("largest-loss-none", -min(gaps["none"])),
+            Record("largest-loss-gamma", -min(gaps["gamma"])),
+            Record("best-affine", max(gaps["affine"])),
+        ),
+        claims=(
+            decide.ablation(judged),
+            decide.affine_alone(judged),
+            decide.logit_floor(gap, over),
+        ),
+        tables={"summary": pd.DataFrame(cells).T},
+        figures={"forest": lambda: figures.forest(judged.table, ours)},
+    )
+
+
+def subsets(given: Settings, rows: dict[str, data.Split]) -> Section:
+    """Training gamma and beta alone, and as many random weights."""
+    name, kept = given.dataset, _kept("subsets")
+    how = {"rates": [0.1], "steps": given.table_steps, "batch": 64}
+    runs = [
+        measure.run_subset((name, "1 x 256", subset), rows[name], range(given.table_seeds), **how)
+        for subset in measure.SUBSETS
+    ]
+    table = pd.DataFrame(kept + runs).set_index(["data", "setting", "subset"])
+    table = table.drop(columns=["loss", "diverged"])
+    return Section(
+        claims=(decide.train_only_affine(runs, kept),),
+        tables={"subsets": table.assign(accuracy=table.accuracy.map(np.mean)).round(3)},
+        figures={"subsets": lambda: figures.subsets(kept or runs)},
+    )
+
+
+def run(given: Settings) -> dict[str, Section]:
+    """All sections in page order."""
+    rows = real_data(given)
+    waves, ends = kinks(given), outputs(given)
+    both = bands(given, waves)
+    return {
+        "kinks": waves,
+        "bands": both,
+        "linear regime": linear_regime(given),
+        "outputs": ends,
+        "batch scale": batch_scale(given, both, ends),
+        "absorption": absorption(given),
+        "ablation": ablation(given, rows),
+        "subsets": subsets(given, rows),
+    }
+
+
+def _kept(part: str) -> list[measure.Run]:
+    """The rows of one part of the stored table."""
+    return (stored_table(FULL, DIGEST) or {}).get(part, [])

@@ -1,0 +1,223 @@
+"""From measurements to verdicts: the decision rules of the chapter, fixed before the run.
+
+Intervals are 95 % bootstrap percentile intervals of a median over seeds, of differences of BN and
+the network without norm on the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bnlib import statistics, verdicts
+from bnlib.chapters.covariate_shift.measure import (
+    MEASURES,
+    STATES,
+    Theorem,
+    equal_loss,
+    only,
+)
+from bnlib.landscape import RELU_FACTOR, UNITS
+from bnlib.results import Claim
+
+CELL = ["activation", "L", "rule"]
+READINGS = ("reduced", "raised", "open")
+JUDGED = ("raw", "matched")  # units of steps with a claim each
+KEPT = (0.8, 0.3)  # share of the gain that noisy BN must keep for "holds", for "partly"
+
+
+def middle(values: Any) -> statistics.Interval:
+    """Median over seeds, (S,), with its bootstrap interval."""
+    return statistics.median_interval(values, rng=np.random.default_rng(0))
+
+
+def differences(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
+    """bn - none, one row a cell: median over the seeds that both arms have, interval, sign.
+
+    Of each seed it is the median over the places of its walk where it is finite.  seeds: how many.
+    Raises ValueError where fewer than 2 are left.
+    """
+    finite, parts = frame[np.isfinite(frame[what])], []
+    wide = finite.pivot_table(index="seed", columns=["arm", *by], values=what, aggfunc="median")
+    gaps = pd.DataFrame(wide["bn"] - wide["none"])
+    for cell in gaps.columns:
+        left = pd.DataFrame(gaps[[cell]].dropna())
+        if len(left) < 2:
+            raise ValueError(
+                f"{what} in {cell}: expected 2 seeds that stay finite, got {len(left)}"
+            )
+        parts.append(statistics.column_medians(left).assign(seeds=len(left)))
+    return pd.concat(parts)
+
+
+def log_ratios(frame: pd.DataFrame, what: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+    """log bn - log none of positive measures, one row a measure and group."""
+    logs = frame.assign(**{name: np.log(frame[name]) for name in what})
+    return pd.concat({name: differences(logs, name, by) for name in what}, names=["measure"])
+
+
+def ratio(row: Any) -> str:
+    """The ratio bn / none of a row of `log_ratios`, in words, with its interval."""
+    estimate, low, high = np.exp([row.estimate, row.low, row.high])
+    return f"{estimate:.2f} ({low:.2f} to {high:.2f})"
+
+
+def is_interaction(theorem: Theorem, depth: int) -> Claim:
+    """holds: relative error of the exact identity at most 1e-8 and every slope in [2.7, 3.3]."""
+    slopes = theorem.slopes
+    right = all(2.7 <= slope <= 3.3 for slope in slopes.values())
+    return Claim(
+        "ics-is-interaction",
+        verdicts.verdict(theorem.error <= 1e-8 and right),
+        f"tanh, L = {depth}: the integral equals INT to a relative {theorem.error:.0e}, "
+        f"and the left endpoint misses it by eta^{slopes['none']:.2f} without norm and "
+        f"eta^{slopes['bn']:.2f} with BN.",
+    )
+
+
+def shift_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Reading of every cell (activation, L, rule): "reduced", "raised" or "open".
+
+    reduced: relative change below 0 and cosine above 0, both intervals without 0.  raised: both
+    the other way round.
+    """
+    relative, cosine = (differences(frame, what, CELL) for what in ("relative", "cosine"))
+    reduced = (relative.sign < 0) & (cosine.sign > 0)
+    raised = (relative.sign > 0) & (cosine.sign < 0)
+    reading = np.where(reduced, "reduced", np.where(raised, "raised", "open"))
+    columns = {"cosine": cosine.estimate, "cosine low": cosine.low, "cosine high": cosine.high}
+    return relative.drop(columns="sign").assign(**columns, reading=reading)
+
+
+def tally(cells: pd.DataFrame) -> dict[str, int]:
+    """How many cells have which reading."""
+    return {reading: int((cells.reading == reading).sum()) for reading in READINGS}
+
+
+def reduces(cells: pd.DataFrame) -> tuple[Claim, Claim]:
+    """holds: reduced in every cell.  fails: in none.  partly: in some.  And the opposite claim."""
+    counts = tally(cells)
+    evidence = (
+        f"Of {len(cells)} cells (activation, depth, rule) BN reduces covariate shift in "
+        f"{counts['reduced']} and raises it in {counts['raised']}; {counts['open']} are open."
+    )
+    verdict = verdicts.count(cells.reading == "reduced")
+    opposite = {"holds": "fails", "fails": "holds"}.get(verdict, "partly")
+    return Claim("bn-reduces-ics", verdict, evidence), Claim("ics-not-reduced", opposite, evidence)
+
+
+class Gain(NamedTuple):
+    """What BN gains in log loss, and which share of it noisy BN keeps; intervals over seeds."""
+
+    gain: statistics.Interval
+    kept: statistics.Interval
+
+
+def gains(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
+    """G = log loss(none) - log loss(bn), kept = (log loss(none) - log loss(noisy bn)) / G, medians.
+
+    Over the seeds on which all three end finite.  Raises ValueError where fewer than 2 are left.
+    """
+    logs = frame[np.isfinite(frame.loss)].assign(loss=lambda rows: np.log(rows.loss))
+    wide = logs.pivot_table(index="seed", columns="arm", values="loss")
+    wide = wide.reindex(columns=["none", "bn", "noisy bn"]).dropna()
+    if len(wide) < 2:
+        raise ValueError(f"expected 2 seeds on which every arm ends finite, got {len(wide)}")
+    gain, noisy = ((wide["none"] - wide[arm]).to_numpy() for arm in ("bn", "noisy bn"))
+    picks = np.random.default_rng(0).integers(len(gain), size=(resamples, len(gain)))
+    ratios = _share(np.median(noisy[picks], axis=1), np.median(gain[picks], axis=1))
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    kept = float(_share(np.median(noisy), np.median(gain)))
+    interval = statistics.Interval(kept, min(float(low), kept), max(float(high), kept))
+    return Gain(middle(gain), interval)
+
+
+def _share(part: Any, whole: Any) -> np.ndarray:
+    """part / whole; 0 where the whole is 0: of nothing, nothing is kept."""
+    there = np.asarray(whole) != 0
+    return np.where(there, part, 0.0) / np.where(there, whole, 1.0)
+
+
+def noise_harmless(gain: Gain, depth: int) -> Claim:
+    """holds: kept >= 0.8; partly: >= 0.3; fails: below.
+
+    Not testable unless the interval of G lies above 0, as there is nothing to keep: then "partly".
+    """
+    (estimate, low, high), kept = gain
+    testable = low > 0
+    return Claim(
+        "noise-harmless",
+        verdicts.verdict(
+            testable and kept.estimate >= KEPT[0], not testable or kept.estimate >= KEPT[1]
+        ),
+        f"L = {depth}: BN gains {estimate:.2f} ({low:.2f} to {high:.2f}) "
+        f"in log loss; noisy BN keeps {kept.estimate:.2f} ({kept.low:.2f} to "
+        f"{kept.high:.2f}) of it."
+        + ("" if testable else " No gain that excludes 0: not testable here."),
+    )
+
+
+def by_unit(walked: pd.DataFrame, level: float) -> dict[str, pd.DataFrame]:
+    """`log_ratios` of the smoothness measures in each unit, and at equal loss where units allow it.
+
+    level: the loss at which the arms are compared a second time.
+    """
+    near = equal_loss(walked, level)
+    frames = {unit: only(walked, unit=unit) for unit in UNITS}
+    frames |= {f"{unit}, equal loss": only(near, unit=unit) for unit in JUDGED}
+    ratios = {name: log_ratios(frame, MEASURES, ["unit"]) for name, frame in frames.items()}
+    return {name: rows.droplevel("unit") for name, rows in ratios.items()}
+
+
+def smoother(unit: str, rows: pd.DataFrame) -> Claim:
+    """holds: every measure lies below 0.  partly: some.  fails: none."""
+    words = ", ".join(f"{name} {ratio(row)}" for name, row in rows.iterrows())
+    evidence = f"BN over none, median ratio along the walk, {unit} steps: {words}."
+    return Claim(f"smoother-{unit}", verdicts.count(rows.sign < 0), evidence)
+
+
+def uncoupled(rows: pd.DataFrame, steps: int) -> Claim:
+    """From `log_ratios` of "off" and "share" by state.
+
+    A state holds if the off-diagonal norm falls, holds partly if only its share, else it fails.
+    The claim has the verdict of the states where they agree, else it holds partly.
+    """
+    readings = {
+        verdicts.verdict(rows.sign["off", state] < 0, rows.sign["share", state] < 0)
+        for state in STATES
+    }
+    start, trained = (
+        f"off-diagonal {ratio(rows.loc['off', state])}, share {ratio(rows.loc['share', state])}"
+        for state in STATES
+    )
+    verdict = readings.pop() if len(readings) == 1 else "partly"
+    evidence = f"BN over none: at the start {start}; after {steps} steps {trained}."
+    return Claim("coupling-removed", verdict, evidence)
+
+
+def cures(factors: Mapping[str, statistics.Interval], width: int, batch: int) -> Claim:
+    """fails: BN's factor per layer lies above 1.  holds: it does not exceed 1.  partly: open."""
+    grown, plain = factors["bn"], factors["none"]
+    return Claim(
+        "bn-cures-explosion",
+        verdicts.verdict(grown.high <= 1, grown.low <= 1),
+        f"Width {width}, batch {batch}: the squared gradient grows by {grown.estimate:.2f} "
+        f"({grown.low:.2f} to {grown.high:.2f}) per layer with BN, by {plain.estimate:.2f} "
+        f"without; theory {RELU_FACTOR:.3f} and 1.",
+    )
+
+
+def beside(claims: Sequence[Claim], dataset: str, table: Mapping[str, Any] | None) -> pd.DataFrame:
+    """Verdicts of this run and of a stored one, with its evidence; empty where none is stored."""
+    if table is None:
+        return pd.DataFrame()
+    other, stored = table["parameters"]["dataset"], table["claims"]
+    columns = {
+        f"this run ({dataset})": {claim.id: claim.verdict for claim in claims},
+        f"stored ({other})": {claim.id: stored[claim.id]["verdict"] for claim in claims},
+        f"evidence on {other}": {claim.id: stored[claim.id]["evidence"] for claim in claims},
+    }
+    return pd.DataFrame(columns)

@@ -1,1 +1,0 @@
-"""Experiments of the chapter `covariate-shift`, one module an experiment."""

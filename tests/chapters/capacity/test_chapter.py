@@ -1,0 +1,53 @@
+"""The parameters of the capacity chapter, and its stored table."""
+
+import json
+
+import pytest
+
+from bnlib.chapters import capacity
+from bnlib.chapters.capacity import measure, stored
+
+
+@pytest.mark.parametrize("rates", [[0], [0.1, 1000], [True], ["0.1"], []])
+def test_rates_outside_their_range_are_refused(rates):
+    with pytest.raises(ValueError, match="parameter 'rates': expected "):
+        capacity.Settings(rates=rates)
+
+
+def test_rates_may_come_in_any_order_and_whole():
+    assert capacity.Settings(rates=[999, 0.1]).rates == [999, 0.1]
+
+
+def test_the_stored_table_is_the_one_that_its_program_computes():
+    table = json.loads(capacity.FULL.read_text())
+    assert table["parameters"] == stored.FULL
+    rows = {
+        part: {tuple(r[key] for key in ("data", *stored.PARTS[part][1])) for r in table[part]}
+        for part in stored.PARTS
+    }
+    assert {part: len(rows[part]) for part in rows} == {"ablation": 72, "subsets": 24}
+
+
+def test_a_page_without_a_stored_table_goes_on_without_it(monkeypatch, tmp_path):
+    assert len(capacity._kept("ablation")) == 72
+    monkeypatch.setattr(capacity, "FULL", tmp_path / "full.json")
+    assert capacity._kept("ablation") == []
+
+
+def test_a_stopped_table_is_continued_and_other_parameters_start_it_anew(tmp_path, monkeypatch):
+    full = {"data": {"digits": 2}, "batch": 16}
+    full |= {"ablation": {"seeds": 2, "width": 4, "rates": [0.1, 0.2]}}
+    full |= {"subsets": {"seeds": 2, "rates": [0.1]}}
+    for architecture in list(measure.ARCHITECTURES)[1:]:
+        monkeypatch.delitem(measure.ARCHITECTURES, architecture)
+    monkeypatch.setitem(measure.HIDDEN, "1 x 256", (4,))
+    monkeypatch.delitem(measure.HIDDEN, "3 x 128")
+    path = tmp_path / "t.json"
+    whole = stored.redo(path, full)
+    assert list(whole) == ["parameters", "versions", "ablation", "subsets"]
+    assert (len(whole["ablation"]), len(whole["subsets"])) == (6, 6)
+    assert json.loads(path.read_text()) == whole
+    path.write_text(json.dumps(whole | {"ablation": whole["ablation"][:4]}))
+    assert stored.redo(path, full) == whole
+    path.write_text(json.dumps(whole | {"parameters": {}, "ablation": [{}]}))
+    assert stored.redo(path, full) == whole

@@ -1,0 +1,171 @@
+"""The small tasks, the scale labels and the rows of the tables of the capacity chapter."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bnlib import data, floors, training
+from bnlib.chapters.capacity import measure
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import Spec
+
+SEEDS = range(3)
+
+
+def test_features_without_beta_have_rank_three_for_relu_and_two_for_tanh():
+    rank = {key: rank for key, (rank, _) in measure.random_layers(0).items()}
+    assert rank["relu", "none"] == rank["relu", "gamma"] == 3
+    assert rank["tanh", "none"] == 2
+    assert min(rank["relu", "beta"], rank["tanh", "gamma"], rank["tanh", "beta"]) > 3
+
+
+def test_shares_explained_meet_the_exact_predictions():
+    explained = {key: share for key, (_, share) in measure.random_layers(0).items()}
+    c, s = np.cos(0.6 * np.pi), np.sin(0.6 * np.pi)
+    expected = 2 * (c**2 / (3 * np.pi**2) + 16 * s**2 / (27 * np.pi**4))
+    assert explained["relu", "gamma"] == pytest.approx(expected, abs=1e-5)  # grid for integral
+    assert explained["tanh", "gamma"] == pytest.approx(c**2, abs=1e-5)
+
+
+def test_homogeneous_without_beta_only_and_kinks_at_the_mean_without_beta_only():
+    fits = measure.wave_arms("relu", measure.Task(SEEDS, 16, 60)).fits
+    for arm in ("none", "gamma"):
+        assert measure.homogeneity(fits[arm]) < 1e-12
+        assert np.ptp(measure.kinks(fits[arm]), axis=1).max() < 1e-9
+        curve = measure.curve(fits[arm])
+        assert curve["kinks"] == pytest.approx(np.full(16, curve["center"]), abs=1e-9)
+    for arm in ("beta", "both"):
+        assert measure.homogeneity(fits[arm]) > 1e-3
+        assert np.ptp(measure.kinks(fits[arm]), axis=1).min() > 0.1
+
+
+def test_arms_of_a_task_share_data_and_stay_over_the_floor():
+    task = measure.Task(SEEDS, 8, 30)
+    arms = measure.wave_arms("relu", task)
+    assert all(np.array_equal(fit.x, arms.fits["none"].x) for fit in arms.fits.values())
+    for arm in ("none", "gamma"):
+        assert (arms.ratio(arm) >= 1 - 1e-9).all()
+    for sample in measure.band_arms(1, task):
+        assert (sample.score["none"] <= sample.limit + 1e-12).all()
+        gaps = measure.logit_gaps(sample, np.linspace(-3, 3, 7))
+        assert [np.abs(gap).max() for gap in gaps.values()] == [1, 1]
+
+
+def test_output_arm_none_cannot_leave_its_floor_and_batch_std_matches_two_rows_by_hand():
+    fit = measure.fit_output("none", SEEDS, m=16, steps=5)
+    assert fit.y.mean((1, 2)) == pytest.approx(3.0)
+    assert fit.y.std((1, 2)) == pytest.approx(5.0)
+    assert (fit.error() > 25 - 1e-9).all()
+    y = np.array([[0.0, 2.0]])[..., None]
+    assert measure.batch_std(y, 2, 3, np.random.default_rng(0)) == pytest.approx([1.0])
+
+
+def test_quadrature_meets_the_closed_forms():
+    shares = measure.nonlinear_shares(20000, np.random.default_rng(0))
+    for name in ("ReLU", "GELU"):
+        quadrature, formula = shares.loc[name, ["quadrature", "formula"]]
+        assert quadrature == pytest.approx(formula, abs=1e-6)
+    assert shares.formula["GELU"] == pytest.approx(0.2767, abs=5e-5)
+    assert shares.quadrature["sigmoid"] < 0.05 < shares.quadrature["tanh"]
+
+
+def test_linear_share_falls_with_depth():
+    share = measure.linear_share_by_depth("tanh", 1.0, range(2), depth=3, width=32)
+    assert share.shape == (2, 3)
+    assert (np.diff(share, axis=1) < 0).all()
+    assert (share < 1).all()
+
+
+def test_scale_labels_share_the_scale_in_a_batch_or_not():
+    for design, per_batch in (("batch", True), ("sample", False)):
+        x, y = measure.scale_rows(design, SEEDS, 5, 1, m=8)
+        assert x.shape == (3, 40, 32)
+        assert np.array_equal(np.abs(x[..., :16]), x[..., 16:])
+        constant = (np.diff(y.reshape(3, 5, 8), axis=2) == 0).all()
+        assert constant == per_batch
+
+
+def test_batch_norm_cannot_read_the_scale_of_a_batch_but_the_plain_network_can():
+    live = measure.scale_accuracies("plain", "batch", SEEDS, steps=150, tests=20)["t"]
+    assert live.min() > 0.8
+    live = measure.scale_accuracies("BN", "batch", SEEDS, steps=80, tests=20)["t"]
+    assert 0.2 < live.mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("subset", "numbers"),
+    [
+        ("all", 5 * 8 + 8 * 8 + 8 * 3 + 3 + 32),
+        ("gamma, beta", 32),
+        ("gamma", 16),
+        ("beta", 16),
+        ("random weights", 32),  # as many as gammas and betas
+        ("output layer", 27),
+    ],
+)
+def test_a_subset_has_as_many_trained_numbers_as_it_says(subset, numbers, monkeypatch):
+    monkeypatch.setitem(measure.HIDDEN, "3 x 128", (8, 8))
+    x, y = np.random.default_rng(0).normal(size=(3, 20, 5)), np.tile(np.arange(20) % 3, (3, 1))
+    how = {"rates": [0.1], "steps": 2, "batch": 10}
+    row = measure.run_subset(("d", "3 x 128", subset), data.Split(x, y, x, y), SEEDS, **how)
+    assert row["trained"] == numbers
+    assert (row["rate"], row["edge"]) == (0.1, False)  # the only rate is no choice
+    assert row["chance"] == pytest.approx(7 / 20)
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_gamma_and_beta_alone_move_where_they_alone_are_trained():
+    net = SeedBatchedMLP(Spec((5, 8, 8, 3)), SEEDS)
+    x, y = np.random.default_rng(0).normal(size=(20, 5)), np.arange(20) % 3
+    start = {k: v.clone() for k, v in net.params.items()}
+    part = measure.trained_part("gamma, beta", net)
+    training.train(net, x, y, steps=3, batch=10, lr=0.1, **part)
+    moved = {k.rstrip("0123456789") for k, v in net.params.items() if not v.equal(start[k])}
+    assert moved == {"gamma", "beta"}
+
+
+def small(tmp_path, name="small.npz"):
+    np.savez(tmp_path / name, X=np.eye(8), y=np.arange(8) % 2)
+    return tmp_path / name
+
+
+def test_data_and_widths_that_do_not_fit_are_refused_before_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match="X and y"):
+        measure.splits(tmp_path / "no.npz", SEEDS, batch=8)
+    path = small(tmp_path)
+    with pytest.raises(ValueError, match="batch: expected 2 to 5 rows, got 64"):
+        measure.splits(path, SEEDS, batch=64)
+    rows = measure.splits(path, SEEDS, batch=4)
+    with pytest.raises(ValueError, match="a layer of width 0"):
+        measure.arm_spec("both", "relu-1", rows, 0)
+
+
+def test_arms_and_architectures_are_what_they_are_called(tmp_path):
+    path = small(tmp_path)
+    rows = measure.splits(path, SEEDS, batch=4)
+    spec = {
+        (arm, architecture): measure.arm_spec(arm, architecture, rows, 4)
+        for arm in ("both", "plain", "affine", "none")
+        for architecture in measure.ARCHITECTURES
+    }
+    assert spec["both", "relu-1, logits"].output_norm == "batch"
+    assert spec["plain", "relu-1, logits"].norms == ("none",) * 3
+    assert spec["affine", "tanh-3"].norms == ("none", *["affine"] * 3, "none")
+    none = spec["none", "relu-3, post"]
+    assert (none.scale, none.shift, none.order) == (False, False, "post")
+    how = {"rates": [0.1, 0.2], "steps": 3, "batch": 4}
+    row = measure.run_arm((str(path), "relu-1", "both"), rows, SEEDS, width=4, **how)
+    assert row["data"] == "small.npz"
+    assert len(row["accuracy"]) == len(row["loss"]) == 3
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_none_and_beta_with_normalized_logits_are_measured_in_units_of_their_seed_s_floor():
+    y = np.array([[0, 0, 1, 1], [0, 0, 0, 1]])
+    floor = [floors.logit_floor(np.array(shares)) for shares in ((0.5, 0.5), (0.75, 0.25))]
+    runs = [
+        {"architecture": "relu-1, logits", "arm": "none", "loss": [2 * f for f in floor]},
+        {"architecture": "relu-1", "arm": "none", "loss": [0.0, 0.0]},
+    ]
+    assert measure.over_logit_floor(runs, y)["none"] == pytest.approx([2, 2])

@@ -1,0 +1,236 @@
+"""The decision rules of the chapter, on frames made by hand, on both sides of each edge."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bnlib.chapters.covariate_shift import decide, measure
+from bnlib.landscape import UNITS
+from bnlib.results import Claim
+from bnlib.statistics import Interval
+
+SEEDS = 8
+CELL = {"activation": "relu", "L": 6, "rule": "same rate"}
+
+
+def made(bn, none, *, what="relative", seeds=SEEDS, **cell):
+    """Walks of two places on which the arms differ by bn - none, with a little noise a seed."""
+    rows = [
+        {**CELL, **cell, "arm": arm, "seed": s, "at": place, what: value + 0.001 * s + 0.01 * place}
+        for arm, value in (("bn", bn), ("none", none))
+        for s in range(seeds)
+        for place in (10, 20)
+    ]
+    return pd.DataFrame(rows)
+
+
+def cell(relative, cosine, **where):
+    """One cell in which BN changes relative shift and cosine by so much."""
+    return made(relative, 0.0, **where).merge(made(cosine, 0.0, what="cosine", **where))
+
+
+def test_differences_are_bn_minus_none_on_the_same_seed():
+    rows = decide.differences(made(0.2, 0.5), "relative", decide.CELL)
+    assert rows.estimate.iloc[0] == pytest.approx(-0.3)
+    assert rows.sign.iloc[0] == -1
+    assert rows.seeds.iloc[0] == SEEDS
+
+
+def test_a_seed_that_diverged_in_one_arm_leaves_the_pair_and_a_lost_cell_is_refused():
+    frame = made(0.2, 0.5)
+    frame.loc[(frame.arm == "bn") & (frame.seed == 3), "relative"] = np.nan
+    rows = decide.differences(frame, "relative", decide.CELL)
+    assert rows.seeds.iloc[0] == SEEDS - 1
+    frame.loc[(frame.arm == "none") & (frame.seed != 3), "relative"] = np.inf
+    with pytest.raises(ValueError, match="expected 2 seeds that stay finite, got 0"):
+        decide.differences(frame, "relative", decide.CELL)
+
+
+@pytest.mark.parametrize(
+    ("relative", "cosine", "reading"),
+    [
+        (-0.3, 0.3, "reduced"),
+        (0.3, -0.3, "raised"),
+        (-0.3, -0.3, "open"),
+        (-0.3, 0.0, "open"),
+        (0.0, 0.3, "open"),
+    ],
+)
+def test_a_cell_is_reduced_if_the_shift_falls_and_the_cosine_rises(relative, cosine, reading):
+    frame = cell(relative, cosine)
+    if 0.0 in (relative, cosine):  # seeds on both sides of zero
+        column = "relative" if relative == 0.0 else "cosine"
+        frame[column] += np.where(frame.arm == "bn", 0.1 * (-1.0) ** frame.seed, 0.0)
+    assert decide.shift_cells(frame).reading.tolist() == [reading]
+
+
+@pytest.mark.parametrize(
+    ("readings", "reduces", "opposite"),
+    [
+        (["reduced", "reduced"], "holds", "fails"),
+        (["reduced", "raised"], "partly", "partly"),
+        (["reduced", "open"], "partly", "partly"),
+        (["raised", "open"], "fails", "holds"),
+        (["raised", "raised"], "fails", "holds"),
+        (["open", "open"], "fails", "holds"),
+    ],
+)
+def test_the_two_claims_about_shift_are_opposites(readings, reduces, opposite):
+    claim, other = decide.reduces(pd.DataFrame({"reading": readings}))
+    assert (claim.id, claim.verdict) == ("bn-reduces-ics", reduces)
+    assert (other.id, other.verdict) == ("ics-not-reduced", opposite)
+    assert claim.evidence == other.evidence
+
+
+@pytest.mark.parametrize(
+    ("error", "slopes", "verdict"),
+    [
+        (1e-8, {"none": 2.7, "bn": 3.3}, "holds"),
+        (1.01e-8, {"none": 3.0, "bn": 3.0}, "fails"),
+        (1e-9, {"none": 3.0, "bn": 2.69}, "fails"),
+        (1e-9, {"none": 3.31, "bn": 3.0}, "fails"),
+    ],
+)
+def test_one_object_needs_the_exact_identity_and_the_third_order(error, slopes, verdict):
+    theorem = measure.Theorem({}, np.array([]), {}, slopes, error, 0.0)
+    assert decide.is_interaction(theorem, 5).verdict == verdict
+
+
+def losses(none, bn, noisy, spread=0.02):
+    rows = {"none": none, "bn": bn, "noisy bn": noisy, "noisy none": 9.0}
+    wiggle = np.linspace(-spread, spread, SEEDS)
+    frames = [
+        pd.DataFrame({"arm": arm, "seed": range(SEEDS), "loss": np.exp(np.log(v) + wiggle)})
+        for arm, v in rows.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def varied(frame, arm, spread):
+    """The losses of one arm times e^{spread} and e^{-spread} in turn."""
+    signs = (-1.0) ** frame.seed
+    return frame.assign(loss=frame.loss * np.where(frame.arm == arm, np.exp(spread * signs), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("noisy", "verdict", "kept"),
+    [(0.12, "holds", 0.92), (0.3, "partly", 0.52), (0.9, "fails", 0.046), (2.0, "fails", -0.3)],
+)
+def test_noise_is_harmless_if_most_of_the_gain_stays(noisy, verdict, kept):
+    gain = decide.gains(losses(1.0, 0.1, noisy))
+    assert gain.gain.estimate == pytest.approx(np.log(10))
+    assert gain.kept.estimate == pytest.approx(kept, abs=0.01)
+    assert decide.noise_harmless(gain, 12).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "kept", "verdict"),
+    [
+        (0.1, 0.8, "holds"),
+        (0.1, 0.799, "partly"),
+        (0.1, 0.3, "partly"),
+        (0.1, 0.299, "fails"),
+        (0.0, 0.9, "partly"),
+        (0.0, 0.1, "partly"),
+    ],
+)
+def test_the_edges_of_the_share_that_is_kept(low, kept, verdict):
+    gain = decide.Gain(Interval(1.0, low, 2.0), Interval(kept, kept, kept))
+    claim = decide.noise_harmless(gain, 12)
+    assert claim.verdict == verdict
+    assert ("not testable" in claim.evidence) == (low == 0)
+
+
+@pytest.mark.parametrize("none", [0.1, 0.05])
+def test_where_bn_gains_nothing_or_loses_there_is_nothing_to_keep(none):
+    frame = varied(losses(none, 0.1, 0.1), "bn", 0.3 if none == 0.1 else 0.0)
+    gain = decide.gains(frame)
+    assert gain.gain.low <= 0
+    assert decide.noise_harmless(gain, 12).verdict == "partly"
+
+
+def test_a_seed_that_diverged_does_not_count_in_the_gain():
+    frame = losses(1.0, 0.1, 0.12)
+    frame.loc[(frame.arm == "none") & (frame.seed < SEEDS - 2), "loss"] = np.inf
+    assert decide.gains(frame).gain.estimate == pytest.approx(np.log(10))
+    frame.loc[frame.seed == SEEDS - 1, "loss"] = np.inf
+    with pytest.raises(ValueError, match="expected 2 seeds on which every arm ends finite, got 1"):
+        decide.gains(frame)
+
+
+@pytest.mark.parametrize(
+    ("signs", "verdict"),
+    [([-1, -1, -1], "holds"), ([-1, 0, 1], "partly"), ([0, 1, 0], "fails"), ([1, 1, 1], "fails")],
+)
+def test_smoother_needs_all_three_measures_below_zero(signs, verdict):
+    rows = pd.DataFrame({"sign": signs, "estimate": 0.0, "low": 0.0, "high": 0.0})
+    claim = decide.smoother("raw", rows.set_index(pd.Index(measure.MEASURES)))
+    assert (claim.id, claim.verdict) == ("smoother-raw", verdict)
+
+
+def test_log_ratios_are_those_of_bn_over_none():
+    frame = made(200.0, 400.0, what="range").assign(unit="raw")
+    rows = decide.log_ratios(frame, ["range"], ["unit"])
+    assert np.exp(rows.estimate["range", "raw"]) == pytest.approx(0.5, abs=0.01)
+    assert rows.sign["range", "raw"] == -1
+
+
+def test_units_are_compared_each_by_itself_and_twice_where_the_loss_can_be_matched():
+    walked = [
+        {"arm": arm, "unit": unit, "seed": seed, "at": at, "loss": loss * base, **measures}
+        for unit, factor in (("raw", 0.5), ("matched", 1.0), ("layer-normalized", 2.0))
+        for arm, own, base in (("none", 1.0, 4.0), ("bn", factor, 1.0))
+        for seed in (0, 1)
+        for at, loss in ((0, 2.0), (10, 1.0))
+        for measures in [dict.fromkeys(measure.MEASURES, own * loss)]
+    ]
+    rows = decide.by_unit(pd.DataFrame(walked), level=2.0)
+    assert list(rows) == [*UNITS, "raw, equal loss", "matched, equal loss"]
+    assert decide.ratio(rows["raw"].loc["range"]) == "0.50 (0.50 to 0.50)"
+    assert decide.ratio(rows["layer-normalized"].loc["change"]) == "2.00 (2.00 to 2.00)"
+    # At a loss of 2 BN is at its start, where its measures are twice those of its end; the other
+    # arm comes nearest at its end.
+    assert decide.ratio(rows["raw, equal loss"].loc["range"]) == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.parametrize(
+    ("start", "trained", "verdict"),
+    [
+        ((-1, -1), (-1, -1), "holds"),
+        ((0, -1), (1, -1), "partly"),
+        ((-1, -1), (0, 0), "partly"),
+        ((0, 0), (1, 0), "fails"),
+        ((1, 1), (1, 1), "fails"),
+    ],
+)
+def test_decoupling_needs_the_off_diagonal_itself(start, trained, verdict):
+    index = pd.MultiIndex.from_product(
+        [["off", "share"], ["start", "trained"]], names=["measure", "state"]
+    )
+    signs = [start[0], trained[0], start[1], trained[1]]
+    rows = pd.DataFrame({"sign": signs, "estimate": 0.0, "low": 0.0, "high": 0.0}, index=index)
+    assert decide.uncoupled(rows, 20).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(1.001, 1.6, "fails"), (1.0, 1.6, "partly"), (0.8, 1.001, "partly"), (0.8, 1.0, "holds")],
+)
+def test_explosion_is_cured_where_the_factor_does_not_exceed_one(low, high, verdict):
+    factors = {"bn": Interval((low + high) / 2, low, high), "none": Interval(1.0, 1.0, 1.0)}
+    assert decide.cures(factors, 256, 256).verdict == verdict
+
+
+def test_the_middle_lies_in_its_interval():
+    median = decide.middle(np.arange(9.0))
+    assert median.low < median.estimate == 4.0 < median.high
+
+
+def test_verdicts_stand_beside_those_of_a_stored_run():
+    stored = {"noise-harmless": {"verdict": "partly", "evidence": "One sentence."}}
+    table = {"parameters": {"dataset": "mnist1d"}, "claims": stored}
+    claims = [Claim("noise-harmless", "holds", "Another.")]
+    rows = decide.beside(claims, "digits", table)
+    assert rows.loc["noise-harmless"].tolist() == ["holds", "partly", "One sentence."]
+    assert list(rows) == ["this run (digits)", "stored (mnist1d)", "evidence on mnist1d"]
+    assert decide.beside(claims, "digits", None).empty

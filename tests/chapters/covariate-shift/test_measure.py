@@ -1,0 +1,396 @@
+"""The bench of the chapter, its experiments, and the finding behind every claim."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bnlib import interactions, landscape
+from bnlib.chapters.covariate_shift import decide, measure
+from bnlib.interactions import LONGEST
+
+BENCH = measure.load("digits", range(8))
+SMALL = BENCH._replace(seeds=range(3), width=6, batch=16)
+
+
+def rates(*values):
+    return [(rate, 0.0) for rate in values]
+
+
+def losses(at):
+    return at.loss(at.arm.params)
+
+
+# The bench
+
+
+def test_torch_computes_in_one_thread_and_afterwards_in_as_many_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    inside = []
+
+    @measure.one_thread()
+    def fail():
+        inside.append(torch.get_num_threads())
+        raise KeyError("anything")
+
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert (inside, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_are_standardized_and_an_unknown_name_is_refused():
+    assert BENCH.rows.x_train.abs().max() <= 4
+    assert BENCH.rows.classes == 10
+    with pytest.raises(ValueError, match="did you mean 'digits'"):
+        measure.load("digit")
+
+
+def test_frozen_statistics_are_those_of_the_first_batch_so_frozen_starts_as_bn():
+    bn, frozen, none = (losses(SMALL.start(name, 4)) for name in ("bn", "frozen", "none"))
+    torch.testing.assert_close(bn, frozen)
+    assert not torch.allclose(bn, none)
+
+
+def test_one_matrix_has_nothing_below_it():
+    with pytest.raises(ValueError, match="'depth': expected at least 2 weight matrices"):
+        SMALL.start("none", 1)
+
+
+def test_a_pace_is_a_rate_or_a_predicted_share_of_the_loss_and_not_without_end():
+    paces = [(0.3, 0.0), (0.3, 0.1), (0.3, 0.1)]
+    steps = measure.step_sizes(paces, torch.full((3,), 2.0), torch.tensor([4.0, 4.0, 1e-9]))
+    torch.testing.assert_close(steps, torch.tensor([0.3, 0.05, float(LONGEST)]))
+
+
+def test_paces_belong_to_copies_of_all_seeds():
+    steps = measure.step_sizes(rates(0.1, 0.2), torch.ones(6), torch.ones(6))
+    torch.testing.assert_close(steps, torch.tensor([0.1, 0.1, 0.1, 0.2, 0.2, 0.2]))
+
+
+def test_a_walk_of_one_step_goes_down_the_gradient_of_its_batch():
+    at = SMALL.start("bn", 3)
+    _, (step, end) = SMALL._replace(steps=1).walk(at.arm, rates(0.2))
+    _, grads = interactions.gradient(at.loss, at.arm.params)
+    assert step == 1
+    for name, value in at.arm.params.items():
+        moved = value - 0.2 * grads[name]
+        torch.testing.assert_close(end.arm.params[name], moved, atol=1e-6, rtol=1e-5)
+
+
+def test_a_walk_shows_the_networks_before_every_step_that_is_asked_for_and_at_the_end():
+    bench, arm = SMALL._replace(steps=21, every=10), SMALL.start("none", 3).arm
+    assert [step for step, _ in bench.walk(arm, rates(0.1))] == [0, 10, 20, 21]
+    start = next(iter(bench.walk(arm, rates(0.1))))[1]
+    torch.testing.assert_close(start.arm.params["W1"], arm.params["W1"].float().double())
+    torch.testing.assert_close(start.x, SMALL.start("none", 3).x)
+
+
+def test_a_network_that_diverges_leaves_its_neighbors_alone_and_has_an_infinite_loss():
+    bench, arm = SMALL._replace(steps=30), SMALL.start("none", 3).arm
+    best, mixed, ends = bench.sweep(arm, [0.1, 1e6, 0.1])
+    _, calm, calm_ends = bench.sweep(arm, [0.1])
+    assert best == 0
+    torch.testing.assert_close(ends.params["W1"][[0, 1, 2]], calm_ends.params["W1"])
+    np.testing.assert_allclose(mixed[[0, 2]], np.repeat(calm, 2, axis=0))
+    assert np.isinf(mixed[1]).all()
+
+
+def test_the_best_rate_is_the_one_that_ends_lowest():
+    bench, arm = SMALL._replace(steps=30), SMALL.start("bn", 3).arm
+    best, ends, _ = bench.sweep(arm, [1e-4, 0.1, 1e5])
+    assert best == 1 == np.median(ends, axis=1).argmin()
+
+
+# One object
+
+
+def test_the_shift_of_a_step_sums_to_the_interaction_counted_by_hand():
+    at, eta = SMALL.start("bn", 4, "tanh"), 0.001
+    params, point = at.arm.params, measure.Point(at)
+    shifts = measure.shift_at(point, torch.full((3,), eta))
+    loss, grads = interactions.gradient(at.loss, params)
+    moved = {k: v - eta * grads[k] for k, v in params.items()}
+    alone = sum(
+        at.loss({k: moved[k] if interactions.layer_of(k) == n else v for k, v in params.items()})
+        - loss
+        for n in interactions.layers(params)
+    )
+    inter = (at.loss(moved) - loss - alone) / (eta * point.square)
+    np.testing.assert_allclose(shifts["int"], inter, rtol=1e-6)
+    shares = (point.squares / point.square[:, None]).numpy()
+    np.testing.assert_allclose(shifts["sum"], -(shares * shifts["rho"]).sum(1), rtol=1e-10)
+    np.testing.assert_allclose(shifts["sum"], shifts["int"], rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["none", "bn"])
+def test_the_identity_is_exact_and_the_left_endpoint_of_third_order(name):
+    point = measure.Point(BENCH._replace(seeds=range(3)).start(name, 4, "tanh"))
+    assert measure.theorem_error({name: point}, nodes=12) < 1e-10
+    steps = 2.0 ** -np.arange(5, 10)
+    missed = measure.residuals(point, steps)
+    assert 2.7 < measure.slope(steps, missed["left endpoint"]) < 3.3
+    assert measure.slope(steps, missed["midpoint"]) > 3.7
+    assert (missed["12 nodes"] < 1e-12).all()
+
+
+def test_more_panels_serve_the_kinks_of_relu():
+    points = {"none": measure.Point(BENCH._replace(seeds=range(3)).start("none", 4))}
+    few, many = (measure.theorem_error(points, nodes=4, panels=panels) for panels in (1, 64))
+    assert many < 0.2 * few
+
+
+def test_a_slope_is_that_of_the_smallest_decade():
+    steps = 2.0 ** -np.arange(8)
+    assert measure.slope(steps, np.where(steps > 10 * steps.min(), 7.0, steps**3)) == pytest.approx(
+        3
+    )
+
+
+def test_points_on_the_way_lie_on_the_line_of_equality():
+    bench = BENCH._replace(seeds=range(3), steps=21)
+    way = measure.on_the_way(bench, 4, [0.03])
+    assert sorted(way["at"].unique()) == [10, 20], "neither the start nor the end"
+    np.testing.assert_allclose(way["int"], way["sum"], rtol=0.3)
+    for _, rows in way.groupby("arm"):
+        assert np.corrcoef(rows["int"], rows["sum"])[0, 1] > 0.99
+
+
+# Who shifts less
+
+
+def test_bn_shifts_less_at_the_same_rate_and_more_at_equal_promise():
+    cells = ["relu"], [6], ["same rate", "equal promise"]
+    bench = BENCH._replace(steps=61, every=20)
+    frame = measure.survey_shift(bench, ["none", "bn"], cells, 0.1, [0.1])
+    reading = decide.shift_cells(frame).reading
+    assert reading["relu", 6, "same rate"] == "reduced"
+    assert reading["relu", 6, "equal promise"] == "raised"
+    assert frame["at"].min() == 20, "the start is dropped"
+
+
+def test_outside_relu_only_the_plain_network_and_bn_are_followed():
+    cells = ["relu", "linear"], [2], ["own best rate"]
+    bench = SMALL._replace(steps=11, every=5)
+    frame = measure.survey_shift(bench, ["none", "frozen", "bn"], cells, 0.1, [0.001, 0.1])
+    arms = frame.groupby("activation").arm.unique().map(sorted)
+    assert arms["linear"] == ["bn", "none"]
+    assert arms["relu"] == ["bn", "frozen", "none"]
+    assert (frame.step == 0.1).all(), "the rate that ends lowest"
+
+
+def test_layers_of_a_walk_are_medians_of_its_rho_and_an_absent_arm_has_no_row():
+    rho = [[0.0, 1.0, 5.0], [0.0, 3.0, 7.0], [0.0, 2.0, math.nan], [9.0, 9.0, 9.0]]
+    rules = ["same rate"] * 3 + ["equal promise"]
+    frame = pd.DataFrame({"arm": "bn", "rule": rules, "L": 3, "rho": list(map(np.array, rho))})
+    layers = measure.by_layer(frame, "same rate", ["none", "bn"])
+    assert layers.index.to_list() == [(3, "bn")]
+    assert layers.columns.to_list() == [1, 2, 3]
+    np.testing.assert_array_equal(layers, [[0, 2, 6]])
+
+
+def test_bands_of_shift_are_quartiles_of_what_is_finite():
+    values = [1, 2, 3, 4, 5, 1, 2, 3, np.nan, np.inf]
+    frame = pd.DataFrame({"at": [10] * 5 + [20] * 5, "relative": values, "cosine": 1.0})
+    bands = measure.shift_bands(frame.assign(L=6, rule="same rate", arm="bn"))
+    band = bands["relative"].loc[(6, "same rate", "bn")]
+    assert band.index.to_list() == [10, 20]
+    np.testing.assert_array_equal(band, [[2, 3, 4], [1.5, 2, 2.5]])
+
+
+# Noise
+
+
+def test_every_arm_and_both_gradients_of_a_step_meet_the_same_noise_and_steps_differ():
+    first, again, later = (measure.draw(SMALL, 3, 1.0, step) for step in (3, 3, 4))
+    assert sorted(first) == [1, 2]
+    torch.testing.assert_close(first[1].shift, again[1].shift)
+    assert not torch.equal(first[1].shift, later[1].shift)
+    assert not torch.equal(first[1].shift, first[2].shift)
+    mean = first[1].shift.mean(1)
+    assert mean.abs().max() < 0.6
+    assert mean.std() > 0.1, "a new mean for each unit"
+    assert 0.9 < first[1].scale.mean(1).min() < first[1].scale.mean(1).max() < 1.35
+
+
+def test_no_noise_is_the_arm_itself_and_noise_enters_every_hidden_layer():
+    at, seen = SMALL.start("bn", 3), {}
+    clean = at.arm.logits(at.arm.params, at.x)
+    quiet, loud = (measure.noisy(SMALL, at.arm, scale) for scale in (0.0, 1.0))
+    torch.testing.assert_close(quiet(0, at.arm.params, at.x, seen), clean)
+    assert sorted(seen) == [1, 2]
+    assert not torch.allclose(loud(0, at.arm.params, at.x), clean)
+    twice = at.arm.repeated(2).params
+    torch.testing.assert_close(
+        loud(0, twice, at.x), loud(0, at.arm.params, at.x).repeat(2, 1, 1), msg="the same noise"
+    )
+
+
+def test_noise_moves_distributions_many_times_more_and_gradients_hardly():
+    bench = BENCH._replace(seeds=range(3), steps=41)
+    arm = bench.start("bn", 6).arm
+    calm, loud = (
+        measure.noisy_walk(bench, arm, measure.noisy(bench, arm, scale), 0.3) for scale in (0.0, 1)
+    )
+    assert np.median(loud["distribution"]) > 8 * np.median(calm["distribution"])
+    assert 0.7 < np.median(loud["relative"]) / np.median(calm["relative"]) < 1.4
+    shapes = {name: values.shape for name, values in calm.items()}
+    assert shapes == {"loss": (41, 3), "distribution": (40, 3), "relative": (4, 3)}
+
+
+def test_deep_networks_gain_by_bn_and_noisy_bn_keeps_a_good_part_of_it():
+    bench = BENCH._replace(seeds=range(4), steps=60, every=30)
+    frame, walks = measure.survey_noise(bench, 10, [0.1, 1.0], 1.0)
+    gain = decide.gains(frame)
+    assert gain.gain.low > 0
+    assert gain.kept.estimate > 0.3
+    assert set(frame.arm) == set(walks) == {"none", "noisy none", "bn", "noisy bn"}
+    assert frame.accuracy.between(0, 1).all()
+
+
+def test_the_table_of_noise_joins_ends_and_both_shifts_by_depth_and_arm():
+    ends = {"rate": 0.1, "loss": [1.0, 3.0], "accuracy": 0.5, "edge": False}
+    frame = pd.DataFrame({"L": 6, "arm": "bn", "seed": [0, 1], **ends})
+    walk = {"distribution": np.array([[1.0, 3.0]]), "relative": np.array([[0.5, np.nan]])}
+    table = measure.noise_table({6: (frame, {"bn": walk})})
+    assert table.index.to_list() == [(6, "bn")]
+    row = table.iloc[0]
+    assert (row.loss, row["distribution shift"], row["gradient shift"]) == (2.0, 2.0, 0.5)
+    assert table.edge.dtype == bool
+
+
+def test_lines_of_noise_are_a_running_mean_of_the_loss_and_place_gradients_over_the_run():
+    loss = np.repeat(np.arange(20.0)[:, None], 3, axis=1) + np.array([0.0, 1.0, 5.0])
+    walk = {"loss": loss, "distribution": np.full((19, 3), 2.0), "relative": np.full((3, 3), 4.0)}
+    lines = measure.noise_lines({"bn": walk}, steps=60)
+    x, y = lines["loss"]["bn"]
+    assert (x[0], len(x)) == (9, 11)
+    assert y[0] == pytest.approx(np.arange(1, 11).mean())
+    np.testing.assert_array_equal(lines["relative"]["bn"], [[0, 30, 60], [4, 4, 4]])
+    assert len(lines["distribution"]["bn"][0]) == 19
+
+
+# Smoothness
+
+
+def test_bn_turns_the_gradient_less_in_every_unit_and_is_smoother_in_raw_units_only():
+    sizes = {"raw": [0.05, 0.4], "matched": [0.1, 1.0], "layer-normalized": [0.1, 1.0]}
+    frame = measure.survey_smoothness(BENCH, ["none", "bn"], 6, 0.1, sizes)
+    signs = {name: rows.sign for name, rows in decide.by_unit(frame, 1.2).items()}
+    assert all(signs[unit]["change"] == -1 for unit in landscape.UNITS)
+    assert signs["raw"]["smoothness"] == -1
+    assert signs["matched"]["smoothness"] == 1
+    near = measure.equal_loss(frame, 1.2)
+    assert len(near) == 3 * 2 * 8
+    assert (near.loss - 1.2).abs().median() < (frame.loss - 1.2).abs().median()
+    band = measure.envelopes(frame)["loss-line"].loc[("raw", "bn")]
+    assert band.index.to_list() == [0, 10, 20, 30, 40, 50]
+    assert (band.low <= band.middle).all()
+    assert (band.middle <= band.high).all()
+
+
+# Blocks
+
+
+def test_the_share_falls_after_training_because_the_diagonal_grows_and_not_the_rest():
+    frame, maps = measure.survey_blocks(BENCH, ["none", "bn"], 6, 20, 4)
+    np.testing.assert_allclose(frame.share, frame.off**2 / (frame.off**2 + frame["diag"] ** 2))
+    rows = decide.log_ratios(frame, ["off", "share", "diag"], ["state"])
+    assert rows.sign["share", "trained"] == -1
+    assert rows.sign["diag", "trained"] == 1
+    assert rows.sign["off", "trained"] == 0
+    assert decide.uncoupled(rows, 20).verdict == "partly"
+    assert maps["bn", "start"].shape == (6, 6)
+    medians = frame.groupby("state").loss.median()
+    assert medians["trained"] < 0.6 * medians["start"]
+
+
+def test_both_ends_of_the_spectrum_are_those_of_the_whole_hessian():
+    bench = BENCH._replace(seeds=range(2), width=2, batch=8)
+    ends = measure.spectrum_ends(bench, ["bn"], 2, 2)
+    for state, at in measure.states(bench, "bn", 2, 2):
+        single = measure.alone(at, 1)
+        params = single.arm.params
+        sizes, columns = [v.numel() for v in params.values()], []
+        for row in torch.eye(sum(sizes), dtype=torch.float64):
+            parts = zip(params.items(), row.split(sizes), strict=True)
+            vector = {k: part.view_as(v) for (k, v), part in parts}
+            product = landscape.hvp(single.loss, params, vector)
+            columns.append(torch.cat([product[k].flatten() for k in params]))
+        exact = torch.linalg.eigvalsh(torch.stack(columns))
+        row = measure.only(ends, seed=1, state=state).iloc[0]
+        assert row.lowest == pytest.approx(float(exact[0]), rel=1e-2, abs=1e-3)
+        assert row.highest == pytest.approx(float(exact[-1]), rel=1e-2)
+
+
+# Explosion
+
+
+def test_bn_and_frozen_statistics_explode_at_the_start_and_no_norm_does_not():
+    bench = BENCH._replace(seeds=range(3)).independent(512)
+    frame, profiles = measure.survey_growth(bench, ["none", "frozen", "bn"], 8, [(128, 256)])
+    begun = measure.only(frame, state="start")
+    start = begun.groupby("arm")[["factor", "inverse"]].median()
+    assert start.factor["bn"] == pytest.approx(landscape.RELU_FACTOR, rel=0.05)
+    assert start.factor["frozen"] == pytest.approx(start.inverse["frozen"], rel=0.05)
+    assert start.factor["none"] == pytest.approx(1, rel=0.1)
+    assert start.inverse["none"] == 1
+    assert start.inverse["bn"] > landscape.RELU_FACTOR
+    assert decide.middle(measure.only(begun, arm="bn").factor).low > 1
+    assert (profiles["bn", 128, 256][:, 1] > 3).all()
+    np.testing.assert_allclose(profiles["bn", 128, 256][:, -1], 1)
+    stepped = measure.only(frame, state="one step").groupby("arm").factor.median()
+    assert stepped["bn"] != start.factor["bn"]
+
+
+def test_rows_in_few_directions_explode_faster_and_the_mean_of_one_over_variance_says_so():
+    bench, medians = BENCH._replace(seeds=range(3)), {}
+    for name, rows in (("digits", bench), ("independent", bench.independent(512))):
+        frame, _ = measure.survey_growth(rows, ["bn"], 8, [(64, 256)])
+        medians[name] = measure.only(frame, state="start")[["factor", "inverse"]].median()
+    assert medians["digits"].factor > medians["independent"].factor
+    assert medians["digits"].inverse > medians["independent"].inverse + 0.03
+
+
+def test_the_table_of_factors_has_an_arm_a_column_and_the_inverse_of_bn_alone():
+    where = {"width": 8, "batch": 16, "state": "start"}
+    rows = [("none", 1.0, 9.0), ("bn", 2.0, 3.0), ("bn", 4.0, 5.0)]
+    frame = pd.DataFrame([{**where, "arm": a, "factor": f, "inverse": i} for a, f, i in rows])
+    table = measure.growth_table({"digits": frame}, ["none", "bn"])
+    assert table.index.to_list() == [("digits", 8, 16, "start")]
+    assert table.iloc[0].to_list() == [1.0, 3.0, 4.0]
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_the_bowl_has_its_curvature_and_descent_without_noise_ends_at_its_bottom(factor):
+    at = measure.bowl(0, factor=factor)
+    values = np.linalg.eigvalsh(at.hessian)
+    np.testing.assert_allclose(values[[0, -1]], [0.05 * factor, factor])
+    points, seen = measure.descent(at, 0.5, 0.0, 400, 0)
+    start, end = (theta @ at.hessian @ theta for theta in (at.start, points[-1]))
+    assert end < 1e-6 * start
+    np.testing.assert_allclose(seen[0], at.hessian @ at.start)
+
+
+def test_every_proxy_fails_where_the_truth_stands_still_or_misses_what_doubles():
+    table = measure.proxy_table([0.1, 0.4], [0.1, 0.3])
+    truths = table.iloc[6:8]
+    assert truths.index[0] == "largest eigenvalue"
+    np.testing.assert_allclose(truths[["noise", "rate", "start"]], 1)
+    np.testing.assert_allclose(truths["2 H"], 2)
+    assert table.uncoupled["gradient difference after the layers below moved"] == 0
+    wrong = ["noise", "start", "rate", "rate", "start", "rate"]
+    for name, column in zip(table.index, wrong, strict=False):
+        assert abs(math.log(table.loc[name, column])) > 0.3, name
+    drift = table.loc["quantile drift of activations"]
+    assert drift["2 H"] == pytest.approx(1), "it does not see the Hessian"
+    moved = table.loc["gradient difference after all layers moved"]
+    assert moved.uncoupled > 0.8, "it stays although nothing below matters"

@@ -1,0 +1,94 @@
+"""What a run is asked for, the sections in page order, and the run that is stored."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnlib import stored as tables
+from bnlib.chapters import covariate_shift as chapter
+from bnlib.chapters.covariate_shift import stored
+from bnlib.landscape import UNITS
+from bnlib.results import Claim, Record, Section
+from bookbuild import notebook as nb
+
+PAGE = Path(__file__).parents[3] / "notebooks" / "covariate-shift.ipynb"
+
+
+def test_the_settings_are_those_of_the_page():
+    declared, page = chapter.Settings.declared(), nb.parameters(nb.read(PAGE))
+    bare = {name: entry._replace(comment="", rule=None) for name, entry in declared.items()}
+    assert bare == {name: entry._replace(comment="", rule=None) for name, entry in page.items()}
+    assert list(declared) == list(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("arms", ["none", "bnn"], "did you mean 'bn'"),
+        ("arms", ["none", "frozen"], "none and bn among them"),
+        ("activations", ["rellu"], "did you mean 'relu'"),
+        ("rate_rules", ["same rates"], "did you mean 'same rate'"),
+        ("rate_rules", [], "a list with entries"),
+        ("depths", [1], "whole numbers from 2 on"),
+        ("rates", [1.0, 0.1], "positive numbers, ascending"),
+        ("raw_steps", [0.0, 0.1], "positive numbers, ascending"),
+        ("matched_steps", ["a"], "positive numbers, ascending"),
+        ("noise_depths", [6, 8], "one of at least 10"),
+        ("sizes", [[32, 1]], "pairs"),
+        ("steps", 11, "more than the 11 between measurements"),
+        ("landscape_steps", 11, "more than the 11 between measurements"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(name, value, said):
+    given = {"every": 11} if "steps" in name else {}
+    with pytest.raises(ValueError, match=said) as refused:
+        chapter.Settings(**given, **{name: value})
+    assert str(refused.value).startswith(f"parameter {name!r}: expected")
+
+
+def test_a_walk_is_measured_at_least_once_after_its_start():
+    assert chapter.Settings(every=11, steps=12, landscape_steps=12).steps == 12
+
+
+def test_the_landscape_is_looked_at_along_raw_steps_or_predicted_decreases():
+    looked = chapter.Settings(raw_steps=[0.1], matched_steps=[0.5]).looked_along
+    assert looked == {"raw": [0.1], "matched": [0.5], "layer-normalized": [0.5]}
+    assert tuple(looked) == UNITS
+
+
+def test_the_proxies_are_a_section_with_records_a_table_and_a_figure():
+    section = chapter.proxies(chapter.Settings())
+    assert [record.key for record in section.records] == ["proxy-noise", "proxy-rate"]
+    assert section.records[0].value > 2
+    assert len(section.table) == 9
+
+
+def test_the_stored_run_has_all_verdicts_of_the_page():
+    table = tables.table(chapter.STORED, chapter.DIGEST)
+    claims = [Claim(name, "partly", "Here.") for name in table["claims"]]
+    rows = chapter.other_data(chapter.Settings(), [Section(claims=tuple(claims))]).table
+    assert rows["stored (mnist1d)"].to_dict() == {
+        k: v["verdict"] for k, v in table["claims"].items()
+    }
+
+
+def test_a_stored_run_keeps_parameters_verdicts_and_short_numbers(tmp_path, monkeypatch):
+    sections = {
+        "noise": Section(
+            records=(Record("gain", 1.23456789, low=1.0, high=2.0), Record("cells", 12)),
+            claims=(Claim("noise-harmless", "partly", "One sentence."),),
+        )
+    }
+    monkeypatch.setattr(chapter, "run", lambda given: sections)
+    given = chapter.Settings(dataset="mnist1d")
+    table = stored.keep(tmp_path / "table.json", given)
+    text = (tmp_path / "table.json").read_text()
+    assert json.loads(text) == table
+    assert table["parameters"] == vars(given)
+    assert table["records"] == {"gain": 1.2346, "cells": 12}
+    assert set(table["versions"]) == {*tables.PACKAGES, "python"}
+    published = chapter.STORED.read_text().splitlines()
+    heads = [line.partition(":")[0] for line in published if line.startswith('"')]
+    assert [line.partition(":")[0] for line in text.splitlines() if line.startswith('"')] == heads
+    assert ' "gain": 1.2346,' in text.splitlines()

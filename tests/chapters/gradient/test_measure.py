@@ -1,0 +1,187 @@
+"""The Jacobian, what reaches the layers below, small batches, and float32 kernels."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import derivatives, laws, reference, training
+from bnlib.chapters.gradient import Settings, measure
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    _, x, y = measure.digits(2)
+    return x[:, :16], y[:, :16]
+
+
+def test_a_pairwise_batch_has_the_mean_loss_and_gradient_of_its_pairs(batch):
+    x, y = batch
+    net, plain = (measure.network(2, eps=1e-3, pairwise=p) for p in (True, False))
+    together = measure.gradients(net, x, y)["W1"]
+    alone = [measure.gradients(plain, x[:, k : k + 2], y[:, k : k + 2]) for k in range(0, 16, 2)]
+    assert torch.allclose(together, torch.stack([g["W1"] for g in alone]).mean(0), atol=1e-12)
+
+
+def test_training_sees_the_pairs(batch):
+    x, y = batch
+    order = torch.arange(16).expand(3, 2, 16)
+    losses = []
+    for pairwise in (True, False):
+        net = measure.network(2, eps=1e-3, pairwise=pairwise)
+        losses.append(training.train(net, x, y, steps=3, batch=16, lr=0.1, order=order).loss)
+    assert (np.abs(losses[0] - losses[1]) > 1e-3).all()
+
+
+def test_pairs_do_not_matter_with_given_statistics(batch):
+    x, _ = batch
+    net, plain = (measure.network(2, eps=1e-3, pairwise=p) for p in (True, False))
+    stats = plain.recalibrate(x)
+    outputs = [n.forward(n.params, x, stats=stats) for n in (net, plain)]
+    assert torch.equal(*outputs)
+
+
+def test_a_bias_before_bn_has_no_gradient_and_one_after_it_has(batch):
+    net = measure.network(2, eps=1e-5)
+    assert measure.bias_share(net, *batch) < 1e-13
+    shift = measure.gradients(net, *batch)["beta1"].abs()
+    assert shift.amin() < shift.amax()
+    assert shift.amax() > 1e-3
+
+
+def test_a_bias_before_a_padded_convolution_has_no_gradient(batch):
+    x, y = batch
+    share = measure.convolution_bias_share(x[0].reshape(-1, 1, 8, 8), y[0], 0)
+    assert share < 1e-13
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5, 0.1])
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_weights_and_their_gradient_obey_the_identity_and_are_orthogonal_only_without_eps(
+    eps, scale, batch
+):
+    relations = measure.weight_relations(2, *batch, eps=eps, scale=scale)
+    assert max(relations.identity, relations.scaling) < 1e-12
+    assert (relations.cosine < 1e-12) == (eps == 0)
+
+
+def test_squared_norms_grow_by_the_squared_step_without_eps(batch):
+    growth = measure.norm_growth(2, *batch, eps=0.0, steps=5, lr=0.5)
+    assert growth.size.shape == (6, 2, 32)
+    assert np.diff(growth.size, axis=0) == pytest.approx(growth.law, abs=1e-13)
+    assert (growth.law > 0).any()
+    assert growth.shrinking == 0
+    total, predicted = growth.layer
+    assert total[1:] == pytest.approx(predicted, abs=1e-12)
+
+
+def test_shrinking_counts_steps_of_units():
+    size = np.array([[[1.0, 1.0]], [[0.5, 2.0]], [[0.5, 3.0]]])
+    assert measure.Growth(size, np.zeros((2, 1, 2))).shrinking == 1 / 4
+
+
+def test_an_arm_that_may_not_train_the_first_layer_does_not_move_it():
+    trainable = ("gamma", "beta", "W2", "b2")
+    arm = measure.train_arm(Settings(seeds=3), 4, steps=3, trainable=trainable)
+    assert (arm.moved == 0).all()
+    assert arm.norms.size == 0
+
+
+def test_an_arm_reports_movement_norms_and_accuracy_a_seed():
+    arm = measure.train_arm(Settings(seeds=3), 4, steps=1)
+    assert arm.norms.shape == (1, 3, 32)
+    assert arm.accuracy.shape == arm.loss.shape == arm.unit.shape == (3,)
+    # One step of plain descent moves W1 by the rate times its gradient.
+    start = measure.network(3, eps=1e-5).params["W1"].flatten(1).norm(dim=1).numpy()
+    step = 0.1 * np.linalg.norm(arm.norms[0], axis=1) / start
+    assert arm.moved == pytest.approx(step)
+
+
+def test_norms_of_known_numbers():
+    norms = np.arange(1.0, 201.0)
+    summary = list(measure.norm_summary(norms).values())
+    assert summary == pytest.approx([100.5, 100.5, 200.0, 399 / 20100])
+    assert measure.norm_spread(norms) == pytest.approx((10.95, 100.5, 190.05, 100.5, 200.0))
+
+
+def test_movement_is_compared_by_the_geometric_mean_over_seeds():
+    two, three = (measure.Arm(np.array(m), *[np.zeros(2)] * 4) for m in ([2.0, 8.0], [1.0, 1.0]))
+    assert measure.movement_ratio(two, three).estimate == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_energy_that_passes_has_the_mean_of_the_law(share, rng):
+    x = rng.normal(size=(4, 1))
+    x = (x - x.mean()) / x.std() * np.ones(4000)
+    passed = measure.energy_passed(x, rng, eps=1 / share - 1)
+    # The standard deviation of one share is below 0.3.
+    assert passed.mean() == pytest.approx(laws.energy_kept(4, share), abs=4 * 0.3 / np.sqrt(4000))
+
+
+def test_two_rows_pass_little_and_two_images_nearly_everything(batch, rng):
+    net = measure.network(1, eps=1e-5)
+    kept = measure.length_kept_by_two(batch[0][0], net, rng)
+    assert kept["rows"] < 0.01
+    assert kept["images"] > 0.9
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_autodiff_jacobian_is_that_of_the_formula(ddof, rng):
+    x, dy = rng.normal(size=(2, 6, 1))
+    J = measure.autodiff_jacobian(x[:, 0], 1.7, eps=0.2, ddof=ddof)
+    gamma = np.array([1.7])
+    if ddof:
+        expected = derivatives.backward_unbiased(dy, x, gamma, eps=0.2).dx
+    else:
+        tape = reference.forward(x, gamma, gamma, eps=0.2)[1]
+        expected = reference.backward(dy, tape).dx
+    assert J.T @ dy == pytest.approx(expected, abs=1e-13)
+
+
+def test_the_terms_add_up_to_the_jacobian(rng):
+    total, identity, mean, along = measure.jacobian_terms(rng.normal(size=8))
+    assert total == pytest.approx(identity - mean - along, abs=1e-15)
+
+
+def test_slopes_of_a_power_law():
+    x = np.array([1e-3, 1e-2, 1.0])
+    assert measure.log_slope(x, 7 * x**-0.5) == pytest.approx(-0.5)
+
+
+def test_one_thread_puts_the_threads_back():
+    before = torch.get_num_threads()
+    with measure.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_a_far_mean_costs_torch_and_the_folded_order_digits_but_not_the_recentred_one(rng):
+    x = (1e5 + rng.normal(size=(64, measure.CHANNELS))).astype(np.float32)
+    errors = measure.kernel_errors(x, eps=1e-5, digits=40)
+    assert set(errors) == set(measure.KERNELS)
+    assert errors["recentred"] < 4e-7  # a few roundings of 6e-8
+    for name in ("folded", "two-pass", "torch, rows", "torch, images"):
+        assert errors[name] > 1e-4  # u |mu| / sigma is 6e-3
+
+
+def test_every_method_is_accurate_at_a_mean_of_zero(rng):
+    x = rng.normal(size=(64, measure.CHANNELS)).astype(np.float32)
+    assert max(measure.kernel_errors(x, eps=1e-5, digits=40).values()) < 2e-6
+
+
+def test_hard_cases_break_the_plain_orders_and_not_the_recentred_one(rng):
+    cases = measure.hard_cases(rng.normal(size=(64, measure.CHANNELS)))
+    for x, eps in cases.values():
+        assert x.dtype == np.float32
+        errors = measure.kernel_errors(x, eps=eps, digits=40)
+        assert errors["recentred"] < 4e-7
+    x, eps = cases["constant channel, 12345.678"]
+    assert measure.kernel_errors(x, eps=eps, digits=40)["recentred"] == 0
+    x, eps = cases["values near 1e-25, ε = 0"]
+    errors = measure.kernel_errors(x, eps=eps, digits=40)
+    assert np.isnan(errors["torch, rows"])  # torch refuses eps = 0
+    assert errors["two-pass"] == np.inf

@@ -1,0 +1,179 @@
+"""Networks: an inserted layer, rows that depend on each other, a teacher and its students."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import data, training
+from bnlib.chapters.identity import networks
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import Spec
+
+
+@pytest.fixture
+def plain():
+    rng = np.random.default_rng(0)
+    x, y = torch.tensor(rng.normal(size=(2, 90, 5))), torch.tensor(rng.integers(0, 3, (2, 90)))
+    net = SeedBatchedMLP(Spec((5, 6, 3), "tanh", norm="none"), range(2))
+    net.params["b1"] = torch.tensor(rng.normal(size=(2, 6)))  # a zero would hide a lost bias
+    return networks.Plain(net, data.Split(x, y, x[:, :40], y[:, :40]))
+
+
+@pytest.mark.parametrize("m", [8, 30])
+def test_changes_are_none_in_evaluation_and_of_the_gradient_alone_in_training(plain, m):
+    training, evaluation = networks.changes(plain, m)
+    assert training.shape == evaluation.shape == (4, 2)
+    assert max(training[0].max(), evaluation[0].max()) < 1e-13  # outputs
+    assert training[1].min() > 1e-2
+    assert (training[2] < 1 - 1e-4).all()
+    assert evaluation[1].max() < 1e-12
+    assert evaluation[3].max() < 1e-24
+
+
+def test_paths_part_unless_statistics_are_frozen_and_gamma_rests(plain):
+    start = plain.net.params["W1"].clone()
+    parted, trained = networks.partings(plain, steps=4)
+    batch, frozen, resting = parted.values()
+    assert batch.shape == (2, 4)
+    assert batch[:, 0].min() > 1e-2  # the first gradient is already another one
+    assert frozen[:, 0].max() < 1e-12 < frozen[:, -1].min()
+    assert resting.max() < 1e-12
+    assert torch.equal(plain.net.params["W1"], start)
+    assert float((trained.net.params["W1"] - start).norm()) > 1e-2
+
+
+def test_the_test_loss_moves_in_training_mode_only_and_over_whole_batches(plain):
+    still, moved = networks.loss_changes(plain, (4, 15))
+    assert np.abs(still).max() < 1e-13
+    assert list(moved) == [4, 15]
+    assert np.abs(moved[4]).min() > 1e-4
+    # Forty rows hold two batches of fifteen: the last ten rows must not count.
+    inserted, _ = networks.insert(plain.net, "batch", plain.rows.x_train)
+    x, y = (part[:, :30] for part in plain.rows[2:])
+    halves = [inserted.forward(inserted.params, half) for half in x.split(15, dim=1)]
+    outputs = torch.cat(halves, dim=1), plain.net.forward(plain.net.params, x)
+    with_layer, without = (training.seed_losses(out, y, "cross-entropy") for out in outputs)
+    np.testing.assert_allclose(moved[15], (with_layer - without).numpy(), atol=1e-13)
+
+
+def test_every_seed_has_its_own_digits_and_its_own_network():
+    net, rows = networks.on_digits(2)
+    assert len(rows.x_train) == len(rows.y_test) == 2
+    assert not torch.equal(rows.x_train[0], rows.x_train[1])
+    assert not torch.equal(net.params["W1"][0], net.params["W1"][1])
+    assert net.spec.norm == "none"
+
+
+def test_independent_positions_count_and_copied_ones_do_not():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(400, 6, 32))
+    single = np.repeat(rng.normal(size=(400, 6, 1)), 32, axis=2)
+    free, bound = (
+        networks.design_effect(networks.describe(x), 8, rng, batches=200) for x in (noise, single)
+    )
+    assert free["m"] == bound["m"] == 256
+    assert free["effect"] == pytest.approx(1, abs=0.2)
+    # Eight rows instead of 256; at m = 8 the Gaussian law is 4 % above its leading term.
+    assert bound["effect"] == pytest.approx(32 * 1.04, rel=0.2)
+    assert bound["rows"] == pytest.approx(1, rel=0.2)
+    assert (free["fits"], bound["fits"]) == (1, 0)
+
+
+def test_inputs_are_described_by_image_and_constant_channels_left_out():
+    x = np.random.default_rng(1).normal(size=(3, 4, 5)) + 100
+    x[:, 1] = 7
+    got = networks.describe(x, channels=2)
+    kept = x[:, [0, 2]] - x[:, [0, 2]].mean(axis=(0, 2), keepdims=True)
+    np.testing.assert_allclose(got.mean, kept.mean(axis=2), atol=1e-12)
+    np.testing.assert_allclose(got.var, kept.var(axis=2), rtol=1e-10)
+    want = (kept**4).mean(axis=(0, 2)) / kept.var(axis=(0, 2)) ** 2
+    np.testing.assert_allclose(got.kurtosis, want, rtol=1e-10)
+    assert got.positions == 5
+
+
+def test_layers_are_read_before_their_normalization_and_random_filters_stand_in():
+    def net(images, hook):
+        hook("first", images, "pre")
+        hook("first", 0 * images, "post")
+        hook("other", images, "pre")
+
+    images = torch.randn(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    inputs = networks.layer_inputs(net, images, {"first": "stem"})
+    assert list(inputs) == ["stem"]
+    assert inputs["stem"].mean.shape == (20, 3)
+    np.testing.assert_allclose(inputs["stem"].var.mean(), 1, atol=0.05)
+    stand_in = networks.random_inputs(images, seed=0)
+    assert [v.positions for v in stand_in.values()] == [16, 16]
+
+
+def test_the_comparison_measures_every_layer_with_every_number_of_images():
+    x = np.random.default_rng(2).normal(size=(30, 3, 16))
+    inputs = {"a": networks.describe(x), "b": networks.describe(x[:, :2] + 1)}
+    table = networks.design_effects(inputs, seed=4)
+    assert table.index.tolist() == [("a", 2), ("a", 8), ("b", 2), ("b", 8)]
+    alone = networks.design_effect(inputs["b"], 2, np.random.default_rng([4, 10, 2]))
+    assert dict(table.loc[("b", 2)]) == alone
+
+
+def test_a_student_that_starts_as_its_teacher_comes_nearer_with_larger_batches():
+    school = networks.teachers(2, [0, 1], rows=512)
+    assert not torch.equal(school.weight[0], school.weight[1])
+    (few_mse, few, _), (mse, many, _) = (
+        networks.study(school, "γ, β", m, steps=200) for m in (4, 64)
+    )
+    assert few.shape == (2, 16)
+    assert np.median(many) < np.median(few)
+    assert (mse < few_mse).all()
+
+
+def test_the_comparison_has_every_arm_at_every_size_and_one_longer_run():
+    table, by_rows, by_steps = networks.comparison(0, 2, [4, 64], 20)
+    assert list(table.columns) == networks.COLUMNS
+    arms = [(arm, m, 20) for arm in networks.ARMS for m in (4, 64)]
+    assert list(table[["trained", "m", "steps"]].itertuples(index=False, name=None)) == [
+        *arms,
+        ("γ, β", 64, 80),
+    ]
+    assert (table["low"] <= table["median d"]).all()
+    assert (table["median d"] <= table["high"]).all()
+    assert table["relative MSE"].iloc[-1] < table["relative MSE"].iloc[1]
+    few, many, longer = (
+        np.median(networks.study(networks.teachers(2, [0, 12]), "γ, β", m, steps)[1], axis=1)
+        for m, steps in ((4, 20), (64, 20), (64, 80))
+    )
+    assert by_rows.estimate == pytest.approx(np.sqrt(np.prod(many / few)))
+    assert by_steps.estimate == pytest.approx(np.sqrt(np.prod(longer / many)))
+
+
+def test_d_is_0_at_the_constants_of_the_identity_and_else_the_distance_from_them(monkeypatch):
+    off = [0.0, 0.0]
+
+    def put(net, x, y, **recipe):
+        """Instead of training: off by 30 % of gamma and 0.4 tau of beta."""
+        stats = net.recalibrate(x)[1]
+        tau = (stats.var + net.spec.eps).sqrt()
+        net.params["gamma1"] = (1 + off[0]) * tau
+        net.params["beta1"] = stats.mean + school.bias + off[1] * tau
+        return SimpleNamespace(loss=np.ones((5, 2)))
+
+    monkeypatch.setattr(networks.training, "train", put)
+    school = networks.teachers(2, [0, 1], rows=512)
+    for off[:], d in (((0, 0), 0), ((0.3, -0.4), 0.5)):
+        mse, distance, _ = networks.study(school, "γ, β", m=8, steps=5)
+        np.testing.assert_allclose(distance, d, atol=1e-12)
+        assert (mse.max() < 1e-24) == (d == 0)
+
+
+@pytest.mark.parametrize("recipe", [{"lr": 1e-12}, {"batch": 8, "steps": 100}])
+def test_students_that_do_not_learn_or_do_not_heed_batch_and_length_show_no_trend(
+    monkeypatch, recipe
+):
+    train = training.train
+    monkeypatch.setattr(
+        networks.training, "train", lambda net, x, y, **how: train(net, x, y, **{**how, **recipe})
+    )
+    _, by_rows, by_steps = networks.comparison(0, 4, [4, 64], 50)
+    assert by_rows.high > 0.95
+    assert by_steps.high > 0.95
