@@ -7,18 +7,16 @@ bootstrap interval and the sign of that interval, 0 where 0 lies inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from bnlib import interactions as split
-from bnlib import statistics
+from bnlib import statistics, training
 from bnlib.orders import order_sums
 
 if TYPE_CHECKING:
@@ -53,18 +51,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: several may add up, and round, in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@one_thread()
+@training.one_thread()
 def survey(given: Settings, arms: Sequence[str], **grid: Any) -> pd.DataFrame:
     """The library's `survey` of these arms with the chapter's seeds and bench."""
     return split.survey(arms, range(given.seeds), **{**given.bench, **grid})
@@ -206,7 +193,7 @@ def orders(at: split.Problem, target: split.Aim) -> dict[str, np.ndarray]:
     }
 
 
-@one_thread()
+@training.one_thread()
 def families(given: Settings) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """`orders` of the first step, by activation and arm."""
     sizes, depth, seeds = {}, given.order_depth, range(given.seeds)
@@ -233,7 +220,7 @@ def typical_orders(sizes: Mapping[Any, Mapping[str, np.ndarray]]) -> dict[str, A
     return {w: {arm: np.median(v[w], 0)[1:] for arm, v in shown.items()} for w in PARTS}
 
 
-@one_thread()
+@training.one_thread()
 def identities(depth: int, seeds: Sequence[int], rng: np.random.Generator) -> dict[str, float]:
     """Largest deviation from each of `IDENTITIES` over arms, activations and seeds."""
     worst = {"small-steps": 0.0, "kinks": 0.0, "rescaled": rescaling_gap(depth, seeds, rng)}

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from bnlib import interactions as split
 from bnlib.chapters import interactions as chapter
@@ -141,15 +140,6 @@ def test_other_reasons_leave_out_the_plain_net_where_its_signal_is_gone(monkeypa
     pairs = [("BN - none", "as above"), ("BN - frozen", "as above"), ("BN - frozen", "small")]
     expected = {(s, *pair) for s in ("ReLU, start", "tanh, trained") for pair in pairs}
     assert set(rows.index) == expected
-
-
-def test_torch_has_its_threads_back():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with measure.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
