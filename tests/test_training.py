@@ -373,3 +373,14 @@ def test_an_unknown_option_and_a_frozen_norm_without_statistics_are_refused(data
         training.train(SeedBatchedMLP(ARMS["batch"], SEEDS), *data, **RECIPE, nesterov=True)
     with pytest.raises(ValueError, match="'frozen': want stats"):
         training.train(SeedBatchedMLP(Spec((6, 12, 3), norm="frozen"), SEEDS), *data, **RECIPE)
+
+
+def test_one_thread_lasts_as_long_as_its_block_even_if_that_fails():
+    @training.one_thread()
+    def fails():
+        raise ValueError(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="1"):
+        fails()
+    assert torch.get_num_threads() == before

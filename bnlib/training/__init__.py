@@ -7,7 +7,7 @@ data and recipe give the same bytes.
 
 from bnlib.networks.batches import batch_order
 from bnlib.training.evaluation import Picked, RunningTracker, accuracy, losses, pick_rate, scores
-from bnlib.training.loop import History, Step, seed_losses, train
+from bnlib.training.loop import History, Step, one_thread, seed_losses, train
 from bnlib.training.recipe import Recipe
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "accuracy",
     "batch_order",
     "losses",
+    "one_thread",
     "pick_rate",
     "scores",
     "seed_losses",

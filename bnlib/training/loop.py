@@ -1,6 +1,7 @@
 """The training loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ class History(NamedTuple):
     def diverged(self) -> np.ndarray:
         """Which seeds left the finite numbers: (S,) bool."""
         return self.diverged_at >= 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: sums in one order, and small tensors that are not shared out.
+
+    Also decorates a function.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def seed_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
