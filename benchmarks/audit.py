@@ -17,7 +17,7 @@ import torch
 LAYERS, WIDTH = 44, 512  # 44 convolutions of 512 x 512 x 3 x 3: 104 million parameters
 LIMIT_SECONDS, LIMIT_MEMORY = 10.0, 1.5
 _CHILD = "import re, sys, time; from pathlib import Path; from bnlib.__main__ import main\n"
-_ONLY = "import bnlib.audit.page\n"
+_ONLY = "import bnlib.audit.report\n"
 _RUN = "try:\n    main(sys.argv[1:], standalone_mode=False)\nexcept SystemExit:\n    pass\n"
 # Not ru_maxrss: Linux hands the parent's maximum down to the child.
 _TELL = (

@@ -4,14 +4,14 @@ A layer before batch normalization has weight (c, d) and one after it weight (n,
 Into the layer before, in evaluation mode: `gauge.fold_bn`.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 
 from bnlib import reference
 from bnlib.activations import FUNCTIONS
+
+ROWS, UNITS = 2000, 16  # of the random networks
 
 
 class Linear(NamedTuple):
@@ -64,41 +64,41 @@ def through_relu(gamma: np.ndarray, beta: np.ndarray, after: Linear) -> Absorbed
     return Absorbed(np.where(gamma < 0, -1.0, 1.0), shift, linear)
 
 
-def absorbed_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 16) -> dict:
+def absorbed_errors(rng: np.random.Generator) -> dict[str, float]:
     """Relative error of random networks x W^T - BN - activation - linear once gamma is absorbed.
 
     Returns name -> (largest error / largest output) with the weights given here.
     """
-    x, weight, after, gamma, beta = _network(rng, rows, units)
+    x, weight, after, gamma, beta = _network(rng)
     cases = {
         "linear, any gamma": ("linear", gamma),
         "relu, gamma > 0": ("relu", np.abs(gamma)),
         "leaky relu, gamma > 0": ("leaky relu", np.abs(gamma)),
         "relu, any gamma, rows flipped": ("relu", gamma),
         "leaky relu, any gamma, rows flipped": ("leaky relu", gamma),
-        "relu, gamma = 0": ("relu", np.where(np.arange(units) % 2, gamma, 0.0)),
+        "relu, gamma = 0": ("relu", np.where(np.arange(UNITS) % 2, gamma, 0.0)),
     }
     errors = {}
     for name, (activation, scale) in cases.items():
         phi = FUNCTIONS[activation]
         want = after(phi(_normalized(x, weight, scale, beta)))
         if activation == "linear":
-            got = into_next(scale, beta, after)(_normalized(x, weight, np.ones(units), 0 * beta))
+            got = into_next(scale, beta, after)(_normalized(x, weight, np.ones(UNITS), 0 * beta))
         else:
             left = through_relu(scale, beta, after)
             flipped = weight * left.sign[:, None]
-            got = left.after(phi(_normalized(x, flipped, np.ones(units), left.beta)))
+            got = left.after(phi(_normalized(x, flipped, np.ones(UNITS), left.beta)))
         errors[name] = float(np.abs(got - want).max() / np.abs(want).max())
     return errors
 
 
-def remaining_errors(rng: np.random.Generator, *, rows: int = 2000, units: int = 16) -> dict:
+def remaining_errors(rng: np.random.Generator) -> dict[str, float]:
     """Relative error that the best next layer leaves where gamma is 1 and nothing is flipped.
 
     Least squares finds that layer, a constant included, so no other does better.
     Returns name -> root mean square of the rest / of the output.
     """
-    x, weight, after, gamma, beta = _network(rng, rows, units)
+    x, weight, after, gamma, beta = _network(rng)
     cases = {
         "relu, any gamma, nothing flipped": ("relu", gamma),
         "tanh": ("tanh", np.abs(gamma)),
@@ -108,21 +108,21 @@ def remaining_errors(rng: np.random.Generator, *, rows: int = 2000, units: int =
     for name, (activation, scale) in cases.items():
         phi = FUNCTIONS[activation]
         want = after(phi(_normalized(x, weight, scale, beta)))
-        kept = phi(_normalized(x, weight, np.ones(units), beta / scale))
-        design = np.column_stack([np.ones(rows), kept])
+        kept = phi(_normalized(x, weight, np.ones(UNITS), beta / scale))
+        design = np.column_stack([np.ones(ROWS), kept])
         rest = want - design @ np.linalg.lstsq(design, want, rcond=None)[0]
         errors[name] = float(np.sqrt(np.mean(rest**2) / np.mean((want - want.mean(0)) ** 2)))
     return errors
 
 
 def _network(
-    rng: np.random.Generator, rows: int, units: int
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, Linear, np.ndarray, np.ndarray]:
     """x, W, the layer after, gamma of both signs away from 0, beta."""
-    x, weight = rng.normal(size=(rows, units)), rng.normal(size=(units, units))
-    after = Linear(rng.normal(size=(5, units)), rng.normal(size=5))
-    gamma = rng.uniform(0.5, 2.0, units) * rng.permutation(np.resize([-1.0, 1.0], units))
-    return x, weight, after, gamma, rng.normal(size=units)
+    x, weight = rng.normal(size=(ROWS, UNITS)), rng.normal(size=(UNITS, UNITS))
+    after = Linear(rng.normal(size=(5, UNITS)), rng.normal(size=5))
+    gamma = rng.uniform(0.5, 2.0, UNITS) * rng.permutation(np.resize([-1.0, 1.0], UNITS))
+    return x, weight, after, gamma, rng.normal(size=UNITS)
 
 
 def _normalized(

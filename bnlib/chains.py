@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.special import gammainc
 
-from bnlib.orders import check_step, subset_masks
+from bnlib.orders import subset_masks
 
 MAX_ORDER = 12  # nested forward mode costs about 2^k evaluations of f
 
@@ -72,11 +72,11 @@ def maclaurin_bound(r: float, depth: int | None = None) -> float:
     small r.  Summed from positive terms, so that nothing cancels.
     """
     if not 0 <= r < math.inf:
-        raise ValueError(f"r: want a finite relative change >= 0, got {r}")
+        raise ValueError(f"r: expected a finite relative change >= 0, got {r}")
     if depth is None:
         return float(np.exp(r) * gammainc(2, r))
     if depth < 1:
-        raise ValueError(f"depth: want at least 1 factor, got {depth}")
+        raise ValueError(f"depth: expected at least 1 factor, got {depth}")
     return float(elementary_symmetric(np.full(depth, r / depth))[2:].sum())
 
 
@@ -92,19 +92,20 @@ def chain_coefficients(
     Consequence: |C_k| <= |x| prod |W_i| e_k(|G_i| / |W_i|), Frobenius for C_k and x, else spectral.
     """
     if len(weights) == 0 or len(weights) != len(grads):
-        raise ValueError(f"want a gradient per factor, got {len(weights)} and {len(grads)}")
-    found = [_finite("x", x)]
+        raise ValueError(f"expected a gradient per factor, got {len(weights)} and {len(grads)}")
+    coefficients = [_finite("x", x)]
     for i, (w, g) in enumerate(zip(weights, grads, strict=True)):
         w, g = _finite(f"weights[{i}]", w), _finite(f"grads[{i}]", g)
-        if w.shape != g.shape or w.shape[0] != found[0].shape[1]:
+        inner = coefficients[0].shape[1]
+        if w.shape != g.shape or w.shape[0] != inner:
             raise ValueError(
-                f"factor {i}: want weight and gradient of ({found[0].shape[1]}, n), "
+                f"factor {i}: expected weight and gradient of ({inner}, n), "
                 f"got {w.shape} and {g.shape}"
             )
-        kept, moved = [c @ w for c in found], [c @ g for c in found]
+        kept, moved = [c @ w for c in coefficients], [c @ g for c in coefficients]
         middle = [a - b for a, b in zip(kept[1:], moved, strict=False)]
-        found = [kept[0], *middle, -moved[-1]]
-    return found
+        coefficients = [kept[0], *middle, -moved[-1]]
+    return coefficients
 
 
 def loss_coefficients(coefficients: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
@@ -130,11 +131,11 @@ def interpolated_orders(f: Callable[[float], Any], degree: int) -> np.ndarray:
     from rounding, for polynomials of this degree or less.
     """
     if degree < 0:
-        raise ValueError(f"degree: want at least 0, got {degree}")
+        raise ValueError(f"degree: expected at least 0, got {degree}")
     nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     values = np.stack([np.asarray(f(s), dtype=np.float64) for s in nodes])
-    found = np.linalg.solve(np.vander(nodes, increasing=True), values.reshape(degree + 1, -1))
-    return found.reshape(values.shape)
+    powers = np.vander(nodes, increasing=True)
+    return np.linalg.solve(powers, values.reshape(degree + 1, -1)).reshape(values.shape)
 
 
 def jvp_orders(f: Callable[[torch.Tensor], torch.Tensor], order: int) -> torch.Tensor:
@@ -144,7 +145,7 @@ def jvp_orders(f: Callable[[torch.Tensor], torch.Tensor], order: int) -> torch.T
     Raises ValueError for order < 0 and beyond MAX_ORDER: the cost doubles with every order.
     """
     if not 0 <= order <= MAX_ORDER:
-        raise ValueError(f"order: want 0 to {MAX_ORDER}, got {order}: the cost is 2^order")
+        raise ValueError(f"order: expected 0 to {MAX_ORDER}, got {order}: the cost is 2^order")
 
     def differentiate(inner: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
         def both(s: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -166,7 +167,7 @@ def jvp_orders(f: Callable[[torch.Tensor], torch.Tensor], order: int) -> torch.T
 def _product(constant: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """Coefficients of prod_i (constant_i + linear_i s), one factor at a time, (..., l+1)."""
     if linear.ndim == 0 or linear.shape[-1] == 0:
-        raise ValueError(f"want at least 1 factor, got shape {linear.shape}")
+        raise ValueError(f"expected at least 1 factor, got shape {linear.shape}")
     _finite("factors", linear)
     out = np.zeros((*linear.shape[:-1], linear.shape[-1] + 1))
     out[..., 0] = 1.0
@@ -180,12 +181,16 @@ def _product(constant: np.ndarray, linear: np.ndarray) -> np.ndarray:
 def _moves(w: np.ndarray, grads: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     w, grads = _finite("w", w), _finite("grads", grads)
     if w.shape != grads.shape:
-        raise ValueError(f"want a gradient per factor, got shapes {w.shape} and {grads.shape}")
-    return w, check_step(step) * grads
+        raise ValueError(f"expected a gradient per factor, got shapes {w.shape} and {grads.shape}")
+    if not math.isfinite(step):
+        raise ValueError(f"step: expected a finite step size, got {step}: no order would be finite")
+    return w, float(step) * grads
 
 
 def _finite(name: str, a: Any) -> np.ndarray:
     a = np.asarray(a, dtype=np.float64)
     if not np.isfinite(a).all():
-        raise ValueError(f"{name}: want finite numbers, got {int((~np.isfinite(a)).sum())} others")
+        raise ValueError(
+            f"{name}: expected finite numbers, got {int((~np.isfinite(a)).sum())} others"
+        )
     return a

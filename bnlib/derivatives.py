@@ -1,7 +1,5 @@
 """The backward pass taken apart: node by node, as a matrix, and by differences."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -112,7 +110,7 @@ def directional(
 def _channel(x: np.ndarray, eps: float) -> tuple[np.ndarray, float, float]:
     """x_hat (m,), rstd and rho of one channel."""
     if x.ndim != 1:
-        raise ValueError(f"need one channel, x of shape (m,), got {x.shape}")
+        raise ValueError(f"expected one channel, x of shape (m,), got {x.shape}")
     one = np.ones(1, x.dtype)
     _, tape = forward(x[:, None], one, one, eps=eps)
     return tape.x_hat[:, 0], float(tape.rstd[0]), float(tape.rho[0])

@@ -3,13 +3,13 @@
 Arms: "none" (gamma = 1, beta = 0), "gamma", "beta", "both".
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import entr
+
+from bnlib.parameters import one_of
 
 
 def share_explained(features: np.ndarray, y: np.ndarray) -> float:
@@ -19,14 +19,14 @@ def share_explained(features: np.ndarray, y: np.ndarray) -> float:
     return float(1 - np.mean((y - fit) ** 2) / y.var())
 
 
-def feature_rank(features: np.ndarray, tolerance: float = 1e-10) -> int:
+def feature_rank(features: np.ndarray) -> int:
     """Rank of the columns of features (n, k) together with a constant.
 
-    Singular values below `tolerance` times the largest count as zero.
+    Singular values below 1e-10 of the largest count as zero.
     """
     design = np.column_stack([np.ones(len(features)), features])
     values = np.linalg.svd(design, compute_uv=False)
-    return int((values > tolerance * values[0]).sum())
+    return int((values > 1e-10 * values[0]).sum())
 
 
 def kink_floor(x: np.ndarray, y: np.ndarray, activation: str) -> float:
@@ -36,12 +36,10 @@ def kink_floor(x: np.ndarray, y: np.ndarray, activation: str) -> float:
     without gamma. Raises ValueError for another activation, whose span is not derived here.
     """
     x_hat = (x - x.mean()) / x.std()
-    if activation == "relu":
+    if one_of("activation", activation, ("relu", "tanh")) == "relu":
         span = np.column_stack([np.maximum(x_hat, 0), np.maximum(-x_hat, 0)])
-    elif activation == "tanh":
-        span = np.tanh(x_hat)[:, None]
     else:
-        raise ValueError(f"want relu or tanh, got {activation!r}")
+        span = np.tanh(x_hat)[:, None]
     return float((1 - share_explained(span, y)) * y.var())
 
 

@@ -5,8 +5,6 @@ whole family of weights and statistics. Everything here works on NumPy arrays an
 alike, is elementwise in the channels, and returns new arrays.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 
@@ -43,10 +41,10 @@ def gauge(weight: Any, norm: Norm, a: Any, c: Any, *, eps: float | None = None) 
     eps = norm.eps if eps is None else eps
     var = a * a * (norm.var + norm.eps) - eps
     if bool((a == 0).any()):
-        raise ValueError("a: want numbers other than 0, got 0; it would erase the channel")
+        raise ValueError("a: expected numbers other than 0, got 0; it would erase the channel")
     if bool((var < 0).any()):
         raise ValueError(
-            f"want a^2 (var + eps) >= {eps:g}, got a variance of {float(var.min()):g}; "
+            f"expected a^2 (var + eps) >= {eps:g}, got a variance of {float(var.min()):g}; "
             "take a larger |a| in these channels, or a smaller eps"
         )
     sign = (a > 0) * 2 - 1
@@ -72,7 +70,7 @@ def gauge_to_identity(weight: Any, norm: Norm, *, eps: float | None = None) -> t
     # Not through `gauge`: gamma^2 - eps' and beta carry no rounding of a.
     var = ok * (norm.gamma**2 - eps) + keep * (norm.var + norm.eps - eps)
     if bool((var < 0).any()):
-        raise ValueError(f"want var + eps >= {eps:g} where gamma is small; take a smaller eps")
+        raise ValueError(f"expected var + eps >= {eps:g} where gamma is small; take a smaller eps")
     mean = ok * norm.beta + keep * norm.mean
     gamma = ok * abs(norm.gamma) + keep * norm.gamma
     bias = ok * (norm.beta - a * norm.mean)

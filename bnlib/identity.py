@@ -4,13 +4,12 @@ Errors are mean squares of y - x in units of the population variance of x. a = E
 the expected batch standard deviation (`laws.expected_batch_std`, `Population.expected_std`).
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bnlib.laws import expected_batch_std
+from bnlib.parameters import one_of
 
 MODES = ("fixed", "best", "evaluation")
 
@@ -79,13 +78,9 @@ def error(a: Any, *, mode: str = "fixed", tied: Any = 0.0) -> Any:
     training is what it costs in evaluation.
     """
     present = 1 - tied
-    if mode == "fixed":
+    if one_of("mode", mode, MODES) == "fixed":
         return 1 + present - 2 * a
-    if mode == "best":
-        return 1 - a**2 / present
-    if mode == "evaluation":
-        return (1 - a / present) ** 2
-    raise ValueError(f"want a mode out of {MODES}, got {mode!r}")
+    return 1 - a**2 / present if mode == "best" else (1 - a / present) ** 2
 
 
 def gaussian_error(m: int, mode: str = "fixed") -> float:
@@ -105,20 +100,6 @@ def leading_error(m: int, kurtosis: Any = 3.0) -> Any:
     given m depends on higher moments.
     """
     return (1 + (kurtosis - 1) / 4) / m
-
-
-def error_with_eps(batch_std: np.ndarray, eps: float) -> float:
-    """`error` (fixed) for eps > 0 and gamma = sqrt(sigma^2 + eps), from draws of s_m / sigma.
-
-        1 + (1 + r) E[s^2 / (s^2 + r)] - 2 sqrt(1 + r) E[s^2 / sqrt(s^2 + r)],    r = eps / sigma^2
-
-    batch_std: any number of values s_m / sigma, equally likely.  eps: r, in units of sigma^2.
-    """
-    square = np.square(batch_std)
-    wide = 1 + eps
-    share = np.mean(square / (square + eps))
-    cross = np.mean(square / np.sqrt(square + eps))
-    return float(1 + wide * share - 2 * np.sqrt(wide) * cross)
 
 
 def descend(
@@ -143,8 +124,8 @@ def descend(
     Consequence: dgamma = gamma - s_m and dbeta = beta - mean_m x, so "sgd" with a constant lr is
     an exponential moving average of the batch statistics with weight lr.
     """
-    if optimizer not in ("sgd", "adam") or schedule not in ("constant", "step"):
-        raise ValueError(f"want sgd or adam, constant or step, got {optimizer!r}, {schedule!r}")
+    one_of("optimizer", optimizer, ("sgd", "adam"))
+    one_of("schedule", schedule, ("constant", "step"))
     point = np.stack([np.ones_like(sigma), np.zeros_like(sigma)])  # gamma, beta
     points, seen = [point], []
     first, second = np.zeros_like(point), np.zeros_like(point)

@@ -3,11 +3,10 @@
 All are the same formula on paper [BN.1]; `exact` evaluates it with as many digits as wanted.
 """
 
-from __future__ import annotations
-
 import mpmath
 import numpy as np
 
+from bnlib.parameters import one_of
 from bnlib.reference import forward
 
 METHODS = ("one-pass", "two-pass", "folded", "recentred", "float64 statistics")
@@ -29,8 +28,7 @@ def forward_by(
     with a = gamma rstd, u the unit roundoff, errors relative to gamma.
     Raises ValueError for an unknown method. A negative one-pass variance gives NaN, silently.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; want one of {METHODS}")
+    one_of("method", method, METHODS)
     if method == "recentred":
         return forward(x, gamma, beta, eps=eps)[0]
     wide = x.astype(np.float64) if method in ("folded", "float64 statistics") else x
@@ -50,19 +48,11 @@ def exact(
 ) -> np.ndarray:
     """y of rows x (m, c) in `digits`-digit arithmetic: an object array of mpmath numbers."""
     with mpmath.workdps(digits):
-        x_hat, _ = _exact_x_hat(x, eps)
-        return _mp(gamma) * x_hat + _mp(beta)
-
-
-def exact_backward(
-    dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, *, eps: float, digits: int = 60
-) -> np.ndarray:
-    """dx of [BN.2] in `digits`-digit arithmetic: an object array of mpmath numbers."""
-    with mpmath.workdps(digits):
-        x_hat, rstd = _exact_x_hat(x, eps)
-        dy = _mp(dy)
-        along = (dy * x_hat).sum(axis=0) / len(x)
-        return _mp(gamma) * rstd * (dy - dy.sum(axis=0) / len(x) - x_hat * along)
+        c = _mp(x)
+        c = c - c.sum(axis=0) / len(x)
+        var = (c * c).sum(axis=0) / len(x)
+        rstd = np.array([1 / mpmath.sqrt(v + mpmath.mpf(eps)) for v in var], dtype=object)
+        return _mp(gamma) * (c * rstd) + _mp(beta)
 
 
 def relative_error(got: np.ndarray, exact: np.ndarray) -> float:
@@ -71,16 +61,6 @@ def relative_error(got: np.ndarray, exact: np.ndarray) -> float:
         return float(abs(_mp(got) - exact).max() / abs(exact).max())
 
 
-def _exact_x_hat(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
-    c = _mp(x)
-    c = c - c.sum(axis=0) / len(x)
-    var = (c * c).sum(axis=0) / len(x)
-    rstd = np.array([1 / mpmath.sqrt(v + mpmath.mpf(eps)) for v in var], dtype=object)
-    return c * rstd, rstd
-
-
 def _mp(a: np.ndarray) -> np.ndarray:
     """Object array of mpmath numbers, each exactly the float it came from."""
-    if a.dtype == object:
-        return a
     return np.array([mpmath.mpf(float(v)) for v in a.flat], dtype=object).reshape(a.shape)

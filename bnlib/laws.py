@@ -1,14 +1,13 @@
 """Closed forms: what theory says about the numbers that the chapters measure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.integrate import quad
 from scipy.special import betainc, betaln, gammaln, ndtr
+
+from bnlib.parameters import one_of
 
 
 def ema_noise(a: float) -> float:
@@ -20,7 +19,7 @@ def ema_noise(a: float) -> float:
     Consequences: 1 at a = 1 (the last batch), about sqrt(a / 2) for small a.
     """
     if not 0 <= a <= 1:
-        raise ValueError(f"a must be in [0, 1], got {a}: it is the weight of the new value")
+        raise ValueError(f"a: expected a weight in [0, 1], got {a}")
     return float(np.sqrt(a / (2 - a)))
 
 
@@ -32,10 +31,9 @@ def convert_momentum(value: float, source: str, target: str) -> float:
     Raises ValueError for another convention and for a value outside [0, 1].
     """
     for convention in (source, target):
-        if convention not in ("new", "old"):
-            raise ValueError(f'a convention is "new" or "old", got {convention!r}')
+        one_of("convention", convention, ("new", "old"))
     if not 0 <= value <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {value}: it is a share of an average")
+        raise ValueError(f"momentum: expected a share in [0, 1], got {value}")
     return value if source == target else 1 - value
 
 
@@ -96,27 +94,6 @@ def energy_kept(m: int, rho: float = 1.0) -> float:
     """
     _need_rows(m, 2)
     return ((m - 2) + (1 - rho) ** 2) / m
-
-
-def expected_error(
-    m: int, gamma: float, beta: float, *, mu: float, sigma: float, eps: float
-) -> float:
-    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
-
-        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
-
-    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
-    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
-    """
-    _need_rows(m, 2)
-
-    def density(chi: float) -> float:
-        var = sigma**2 * chi**2 / m
-        return float(stats.chi.pdf(chi, m - 1) * (gamma / np.sqrt(var + eps) - 1) ** 2 * var)
-
-    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
-    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
-    return float((scale + (beta - mu) ** 2) / sigma**2 + 1 / m)
 
 
 def norm4(eta: float, decay: float, g2: Any, u0: Any, t: Any) -> Any:
@@ -182,4 +159,4 @@ def saturation_rate(gamma: ArrayLike, beta: ArrayLike, top: float = 6.0) -> np.n
 
 def _need_rows(m: int, least: int) -> None:
     if m < least:
-        raise ValueError(f"need m >= {least} rows for this law, got {m}")
+        raise ValueError(f"expected m >= {least} rows for this law, got {m}")

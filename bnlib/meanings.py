@@ -10,7 +10,7 @@ from bnlib.chains import jvp_orders
 from bnlib.orders import order_sums, subset_masks
 
 
-def three_orders(rng: np.random.Generator, *, rows: int = 128, width: int = 8) -> dict[str, Any]:
+def three_orders(rng: np.random.Generator) -> dict[str, Any]:
     """Three things called "order", measured on one network: x W1 BN tanh W2 BN tanh w3.
 
     One gradient step of predicted relative decrease 1/2. Keys: "interaction" (A_1, A_2, A_3 of
@@ -19,6 +19,7 @@ def three_orders(rng: np.random.Generator, *, rows: int = 128, width: int = 8) -
     Taylor coefficients 1, 2, 3 of the loss when that unit's batch vector z moves along 1, along z
     and along a random direction).
     """
+    rows, width = 128, 8
     x, y = (torch.tensor(rng.normal(size=(rows, n))) for n in (width, 1))
     shapes = (width, width), (width, width), (width, 1)
     weights = [torch.tensor(rng.normal(size=s) / np.sqrt(width)) for s in shapes]

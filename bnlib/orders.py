@@ -13,37 +13,14 @@ import numpy as np
 MAX_DEPTH = 16  # 65536 subsets; the next order term drowns in rounding anyway
 
 
-def check_depth(depth: int, limit: int = MAX_DEPTH) -> int:
-    """The number of layers, if all its subsets can be visited.
-
-    Raises ValueError for depth < 1 (no layer, no update) and beyond the limit, TypeError for
-    anything that is not an integer.
-    """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: want an integer number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: want at least 1 layer to update, got {depth}")
-    if depth > limit:
-        raise ValueError(
-            f"depth: want at most {limit} layers, got {depth}: 2^{depth} subsets are too many; "
-            "take the exact polynomial of a chain, or L + 2 evaluations for the total alone"
-        )
-    return int(depth)
-
-
-def check_step(step: float) -> float:
-    """The step size, if it is a finite number; the sign is free."""
-    if not math.isfinite(step):
-        raise ValueError(f"step: want a finite step size, got {step}: no order would be finite")
-    return float(step)
-
-
 def subset_masks(depth: int) -> np.ndarray:
     """All subsets of the layers, (2^L, L) of bool: row s moves layer i where bit i of s is set.
 
-    Row 0 moves nothing, the last row moves everything.  Raises as `check_depth`.
+    Row 0 moves nothing, the last row moves everything.
+    Raises ValueError for depth < 1 (no layer, no update) and beyond MAX_DEPTH, TypeError for
+    anything that is not an integer.
     """
-    depth = check_depth(depth)
+    depth = _checked(depth)
     return (np.arange(2**depth)[:, None] >> np.arange(depth) & 1).astype(bool)
 
 
@@ -75,9 +52,11 @@ def order_sums(values: Any, depth: int) -> Any:
     Consequences: A_0 = f(nothing moved); A_k = 0 for k > 1 where f is additive over layers.
     Absolute error: see `noise_floor`.
     """
-    depth = check_depth(depth)
+    depth = _checked(depth)
     if len(values) != 2**depth:
-        raise ValueError(f"want 2^{depth} = {2**depth} values, got {len(values)}; see subset_masks")
+        raise ValueError(
+            f"expected 2^{depth} = {2**depth} values, got {len(values)}; see subset_masks"
+        )
     terms, sizes = moebius(values), subset_masks(depth).sum(axis=1)
     sums = terms[: depth + 1] * 0  # an array or a tensor, as values are
     for k in range(depth + 1):
@@ -93,21 +72,35 @@ def noise_floor(depth: int, largest: float) -> np.ndarray:
     largest: max |f| over the subsets.  2^-53: unit roundoff of float64.
     An order below its floor is not an effect.
     """
-    orders = range(check_depth(depth) + 1)
+    orders = range(_checked(depth) + 1)
     unit = np.finfo(np.float64).eps / 2
     return np.array([unit * math.comb(depth, k) * 2.0**k * largest for k in orders])
+
+
+def _checked(depth: int) -> int:
+    """The number of layers, if all its subsets can be visited."""
+    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
+        raise TypeError(f"depth: expected an integer number of layers, got {depth!r}")
+    if depth < 1:
+        raise ValueError(f"depth: expected at least 1 layer to update, got {depth}")
+    if depth > MAX_DEPTH:
+        raise ValueError(
+            f"depth: expected at most {MAX_DEPTH} layers, got {depth}: 2^{depth} subsets are too "
+            "many; take the polynomial of a chain, or L + 2 evaluations for the total alone"
+        )
+    return int(depth)
 
 
 def _depth_of(values: Any) -> int:
     count = len(values)
     if count < 2 or count & (count - 1):
-        raise ValueError(f"want the values of all 2^L subsets, L >= 1, got {count}")
-    depth = check_depth(count.bit_length() - 1)
+        raise ValueError(f"expected the values of all 2^L subsets, L >= 1, got {count}")
+    depth = _checked(count.bit_length() - 1)
     finite = (values == values) & (abs(values) != math.inf)
     bad = count - int(finite.reshape(count, -1).all(1).sum())
     if bad:
         raise ValueError(
-            f"want finite values, but {bad} of {count} subsets have others; the step diverges, "
+            f"expected finite values, got {bad} of {count} subsets with others; the step diverges, "
             "take a smaller one"
         )
     return depth

@@ -18,7 +18,7 @@ import ast
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from typing import Any, NamedTuple, Self
 
@@ -70,13 +70,13 @@ class Settings:
     @classmethod
     def declared(cls) -> dict[str, Parameter]:
         """The parameters by name, in order."""
-        found = {}
+        declared = {}
         for entry in fields(cls):  # type: ignore[arg-type]  # subclasses are dataclasses
             listed = entry.default_factory is not MISSING
             default = entry.default_factory() if listed else entry.default  # type: ignore[misc]
             kind = getattr(entry.type, "__name__", str(entry.type)).split("[")[0]
-            found[entry.name] = Parameter(entry.name, kind, default, **entry.metadata)
-        return found
+            declared[entry.name] = Parameter(entry.name, kind, default, **entry.metadata)
+        return declared
 
     @classmethod
     def read(cls, namespace: Mapping[str, Any]) -> Self:
@@ -102,12 +102,17 @@ def check(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in declared:
             raise ValueError(unknown("parameter", name, described(declared)))
-        _check_type(declared[name], value)
-        _check_range(declared[name], value)
-        rule = declared[name].rule
-        if rule is not None:
+        parameter = declared[name]
+        expected = TYPES[parameter.kind]
+        # bool is a subclass of int, but `seeds=True` is a slip.
+        if type(value) is not expected and (expected, type(value)) != (float, int):
+            raise ValueError(_wrong(parameter, f"{value!r} ({type(value).__name__})"))
+        for item in value if isinstance(value, list) else [value]:
+            one_in = f"one in {_allowed(parameter).strip()}"
+            expect(_within(parameter, item), name, one_in, repr(item))
+        if parameter.rule is not None:
             expect(len(value) > 0, name, "a list with entries", value)
-            rule(name, value)
+            parameter.rule(name, value)
 
 
 def from_text(parameter: Parameter, text: str) -> Any:
@@ -124,8 +129,7 @@ def from_text(parameter: Parameter, text: str) -> Any:
 
 def unknown(what: str, name: str, known: Mapping[str, str]) -> str:
     """The message for a name that is not known: the nearest one, and what there is, described."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = _nearest(name, known) or "."
     return f"unknown {what} {name!r}{hint} Known: {', '.join(known.values()) or 'none'}"
 
 
@@ -138,8 +142,7 @@ def one_of(what: str, got: object, known: Sequence[str]) -> str:
     """`got` if it is one of `known`; otherwise a ValueError that suggests the nearest name."""
     if isinstance(got, str) and got in known:
         return got
-    near = difflib.get_close_matches(str(got), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = _nearest(str(got), known)
     raise ValueError(f"{what}: expected one of {', '.join(map(repr, known))}, got {got!r}{hint}")
 
 
@@ -166,8 +169,8 @@ def whole(least: int, *, some: int | None = None, count: int = 1) -> Rule:
     """At least `count` different whole numbers from `least` on; one of them `some` or more."""
 
     def rule(name: str, values: list[Any]) -> None:
-        whole = all(_whole(value, least) for value in values)
-        expect(whole, name, f"whole numbers from {least} on", values)
+        right = all(_whole(value, least) for value in values)
+        expect(right, name, f"whole numbers from {least} on", values)
         if count > 1:
             expect(len(set(values)) >= count, name, f"at least {count} different numbers", values)
         if some is not None:
@@ -191,6 +194,11 @@ def pairs(what: str, least: int) -> Rule:
         expect(right, name, f"pairs {what} of whole numbers from {least} on", values)
 
     return rule
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _injected(cells: Sequence[str]) -> list[str]:
@@ -219,30 +227,17 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _wrong(parameter: Parameter, got: str) -> str:
-    return (
-        f"parameter {parameter.name!r}: expected {parameter.kind}{_allowed(parameter)}, got {got}"
-    )
+    allowed = f"{parameter.kind}{_allowed(parameter)}"
+    return f"parameter {parameter.name!r}: expected {allowed}, got {got}"
 
 
-def _check_type(parameter: Parameter, value: Any) -> None:
-    expected = TYPES[parameter.kind]
-    # bool is a subclass of int, but `seeds=True` is a slip.
-    if type(value) is expected or (expected is float and type(value) is int):
-        return
-    raise ValueError(_wrong(parameter, f"{value!r} ({type(value).__name__})"))
-
-
-def _check_range(parameter: Parameter, value: Any) -> None:
-    for item in value if isinstance(value, list) else [value]:
-        if parameter.choices:
-            inside = item in parameter.choices
-        elif parameter.low is None or parameter.high is None or isinstance(item, str | list):
-            inside = True
-        else:
-            inside = parameter.low <= item <= parameter.high
-        if not inside:
-            allowed = _allowed(parameter).strip()
-            expect(False, parameter.name, f"one in {allowed}", repr(item))
+def _within(parameter: Parameter, item: Any) -> bool:
+    """Whether a value, or an element of a list, is in the declared range or among the choices."""
+    if parameter.choices:
+        return item in parameter.choices
+    if parameter.low is None or parameter.high is None or isinstance(item, str | list):
+        return True
+    return parameter.low <= item <= parameter.high
 
 
 def _whole(value: Any, least: int) -> bool:

@@ -4,8 +4,6 @@ Every population has mean 0 and variance 1. The expectation of s_m, the root of 
 of m rows, is computed by quadrature and not by drawing, so that drawing can be held against it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,7 +46,7 @@ class Population(NamedTuple):
         Raises ValueError for m < 2.
         """
         if m < 2:
-            raise ValueError(f"need m >= 2 rows for a spread, got {m}")
+            raise ValueError(f"expected m >= 2 rows for a spread, got {m}")
         low = 1e-5 / m  # below it one Taylor term is enough
         w = np.linspace(np.log(low), np.log(self.high), 161)
         edge = np.arcsinh(1e4 / self.width)

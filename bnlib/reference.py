@@ -11,8 +11,6 @@ With eps = 0 a constant channel has rstd = inf: y is still beta (the limit of sm
 is not finite, because the derivative does not exist.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -161,7 +159,7 @@ def _check_rows(x: np.ndarray) -> int:
     m = row_count(x)
     if m < 2:
         raise ValueError(
-            f"need m >= 2 rows to normalize over, got {m} from x of {x.shape}: a single row is "
+            f"expected m >= 2 rows to normalize over, got {m} from x of {x.shape}: a single row is "
             "its own mean; use running statistics (running.infer) or a larger batch"
         )
     return m

@@ -61,6 +61,12 @@ class Record:
         """An estimate with its interval; interval: anything with estimate, low and high."""
         return cls(key, interval.estimate, unit, interval.low, interval.high)
 
+    def publish(self) -> None:
+        """Hand the record to the book, for glue."""
+        data = {f"{_HIDDEN}text/plain": repr(self.value), RECORD_MIME: dict(vars(self))}
+        metadata = {"scrapbook": {"name": self.key, "mime_prefix": _HIDDEN}}
+        _emit(f"record {self.key!r}", data, metadata)
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -76,14 +82,23 @@ class Claim:
 
     def __post_init__(self) -> None:
         _check_slug("claim id", self.id)
+        what = f"claim {self.id!r}"
         if self.verdict not in VERDICTS:
-            raise ValueError(
-                f"claim {self.id!r}: expected a verdict out of {VERDICTS}, got {self.verdict!r}"
-            )
+            raise ValueError(f"{what}: expected a verdict out of {VERDICTS}, got {self.verdict!r}")
         if not self.evidence.strip() or "\n" in self.evidence:
-            raise ValueError(
-                f"claim {self.id!r}: expected one sentence of evidence, got {self.evidence!r}"
-            )
+            raise ValueError(f"{what}: expected one sentence of evidence, got {self.evidence!r}")
+
+    def publish(self) -> None:
+        """Hand the claim to the book, as a badge that links point at: `#claim-<id>`."""
+        badge = (
+            f'<div class="bn-claim bn-claim-{self.verdict}" id="claim-{self.id}" role="note">'
+            f'<strong class="bn-claim-verdict">{self.verdict}</strong> '
+            f'<a class="bn-claim-id" href="#claim-{self.id}"><code>{self.id}</code></a> '
+            f'<span class="bn-claim-evidence">{html.escape(self.evidence)}</span></div>'
+        )
+        plain = f"{self.id}: {self.verdict}. {self.evidence}"
+        data = {"text/html": badge, "text/plain": plain, CLAIM_MIME: dict(vars(self))}
+        _emit(f"claim {self.id!r}", data, {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +122,17 @@ class Section:
 
     def figure(self, name: str | None = None) -> "Figure":
         """Draw the figure of this name, or the only one."""
-        if name is None:
-            return _only("figure", self.figures)()
-        return self.figures[name]()
+        draw = _only("figure", self.figures) if name is None else self.figures[name]
+        return draw()
 
     def publish(self) -> None:
         """Hand records and claims to the book, as outputs of the running cell.
 
-        A claim shows a badge, which is a link target `#claim-<id>`. In a process without a
-        notebook nothing happens. Raises ValueError for a key or id that was published before.
+        In a process without a notebook nothing happens. Raises ValueError for a key or id that was
+        published before.
         """
-        for record in self.records:
-            _emit_record(record)
-        for claim in self.claims:
-            _emit_claim(claim)
+        for record_or_claim in (*self.records, *self.claims):
+            record_or_claim.publish()
 
 
 def collect(sections: Iterable[Section]) -> tuple[dict[str, dict], dict[str, dict]]:
@@ -140,48 +152,29 @@ def read_outputs(notebook: Any) -> tuple[dict[str, dict], dict[str, dict]]:
     Raises ValueError where two outputs carry the same key: one of the numbers would be lost.
     """
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    found = {
-        mime: [dict(o["data"][mime]) for o in outputs if mime in o.get("data", {})]
-        for mime in (RECORD_MIME, CLAIM_MIME)
-    }
-    return _by("key", found[RECORD_MIME]), _by("id", found[CLAIM_MIME])
+    bundles = [output.get("data", {}) for output in outputs]
+    records = [dict(data[RECORD_MIME]) for data in bundles if RECORD_MIME in data]
+    claims = [dict(data[CLAIM_MIME]) for data in bundles if CLAIM_MIME in data]
+    return _by("key", records), _by("id", claims)
 
 
 def record(key: str, value: Any, **more: Any) -> None:
     """Publish one record outside a section."""
-    _emit_record(Record(key, value, **more))
+    Record(key, value, **more).publish()
 
 
 def claim(id: str, verdict: str, evidence: str) -> None:  # noqa: A002
     """Publish one claim outside a section."""
-    _emit_claim(Claim(id, verdict, evidence))
-
-
-def _emit_record(record: Record) -> None:
-    data = {f"{_HIDDEN}text/plain": repr(record.value), RECORD_MIME: dict(vars(record))}
-    metadata = {"scrapbook": {"name": record.key, "mime_prefix": _HIDDEN}}
-    _emit(f"record {record.key!r}", data, metadata)
-
-
-def _emit_claim(claim: Claim) -> None:
-    badge = (
-        f'<div class="bn-claim bn-claim-{claim.verdict}" id="claim-{claim.id}" role="note">'
-        f'<strong class="bn-claim-verdict">{claim.verdict}</strong> '
-        f'<a class="bn-claim-id" href="#claim-{claim.id}"><code>{claim.id}</code></a> '
-        f'<span class="bn-claim-evidence">{html.escape(claim.evidence)}</span></div>'
-    )
-    plain = f"{claim.id}: {claim.verdict}. {claim.evidence}"
-    data = {"text/html": badge, "text/plain": plain, CLAIM_MIME: dict(vars(claim))}
-    _emit(f"claim {claim.id!r}", data, {})
+    Claim(id, verdict, evidence).publish()
 
 
 def _by(name: str, payloads: Iterable[dict]) -> dict[str, dict]:
-    found: dict[str, dict] = {}
+    named: dict[str, dict] = {}
     for payload in payloads:
-        if payload[name] in found:
+        if payload[name] in named:
             raise ValueError(f"expected each {name} once, got {payload[name]!r} twice")
-        found[payload[name]] = payload
-    return found
+        named[payload[name]] = payload
+    return named
 
 
 def _only(what: str, entries: Mapping[str, Any]) -> Any:
@@ -201,9 +194,8 @@ def _check_slug(what: str, name: str) -> None:
 def _plain(key: str, value: Any) -> Value:
     """Plain Python for one recorded value; NumPy and torch both spell this `tolist`."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, list | tuple):
-        return [_scalar(key, item) for item in value]
-    return _scalar(key, value)
+    several = isinstance(value, list | tuple)
+    return [_scalar(key, item) for item in value] if several else _scalar(key, value)
 
 
 def _scalar(key: str, value: Any) -> bool | int | float | str:

@@ -4,8 +4,6 @@ The only reshaping of the library, the checks at its boundary, and the records t
 and statistics fill. It computes no statistics. `to_rows` serves NumPy and torch alike.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -37,9 +35,9 @@ def reduced_axes(ndim: int, channel_axis: int = 1) -> tuple[int, ...]:
     Raises ValueError for ndim < 2 (no rows to reduce over) and for an axis that x does not have.
     """
     if ndim < 2:
-        raise ValueError(f"need an input of at least 2 axes (rows, channels), got {ndim}")
+        raise ValueError(f"expected an input of at least 2 axes (rows, channels), got {ndim}")
     if not -ndim <= channel_axis < ndim:
-        raise ValueError(f"channel_axis must be in [{-ndim}, {ndim - 1}], got {channel_axis}")
+        raise ValueError(f"channel_axis: expected {-ndim} to {ndim - 1}, got {channel_axis}")
     return tuple(axis for axis in range(ndim) if axis != channel_axis % ndim)
 
 
@@ -67,7 +65,9 @@ def to_rows(x: Any, channel_axis: int = 1) -> tuple[Any, Callable[[Any], Any]]:
 
     def restore(rows: Any) -> Any:
         if tuple(rows.shape) != want:
-            raise ValueError(f"need rows of shape {want}, as taken apart, got {tuple(rows.shape)}")
+            raise ValueError(
+                f"expected rows of shape {want}, as taken apart, got {tuple(rows.shape)}"
+            )
         return _transpose(rows.reshape(moved.shape), back)
 
     return moved.reshape(want), restore
@@ -126,14 +126,14 @@ def check_inputs(x: np.ndarray, eps: float, **others: np.ndarray) -> None:
     """
     reduced_axes(x.ndim)
     if not eps >= 0:
-        raise ValueError(f"need eps >= 0, got {eps}: the root of var + eps must exist")
+        raise ValueError(f"expected eps >= 0, got {eps}: the root of var + eps must exist")
     if x.dtype not in (np.float32, np.float64):
-        raise TypeError(
-            f"x: need float32 or float64, got {x.dtype}; convert it, e.g. x.astype('float64')"
-        )
+        raise TypeError(f"x: expected float32 or float64, got {x.dtype}; convert it by x.astype")
     for name, array in others.items():
         want = x.shape if name in ("dy", "v") else (x.shape[1],)
         if array.shape != want:
-            raise ValueError(f"{name}: need shape {want} for x of {x.shape}, got {array.shape}")
+            raise ValueError(f"{name}: expected shape {want} for x of {x.shape}, got {array.shape}")
         if array.dtype != x.dtype:
-            raise TypeError(f"{name}: need {x.dtype}, the dtype of x, got {array.dtype}; cast one")
+            raise TypeError(
+                f"{name}: expected {x.dtype}, the dtype of x, got {array.dtype}; cast one"
+            )

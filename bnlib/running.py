@@ -3,8 +3,6 @@
 # Records here have a field `count`, which hides tuple.count; nobody counts values in them.
 # pyright: reportIncompatibleMethodOverride=false
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -53,17 +51,15 @@ def update(
     if m == 0:
         return running
     if m < 2:
-        raise ValueError(f"need m >= 2 rows for an unbiased variance, got {m}: m / (m - 1) = 1 / 0")
+        raise ValueError(f"expected m >= 2 rows for an unbiased variance, got {m}: m / (m - 1)")
     for name, value in (("mu", mu), ("var", var)):
         if value.shape != running.mean.shape:
-            raise ValueError(
-                f"{name}: need shape {running.mean.shape}, the channels of the running "
-                f"statistics, got {value.shape}"
-            )
+            shape = running.mean.shape
+            raise ValueError(f"{name}: expected shape {shape}, as it runs, got {value.shape}")
     count = running.count + 1
     a = 1 / count if new_weight is None else new_weight
     if not 0 <= a <= 1:
-        raise ValueError(f"new_weight must be in [0, 1], got {a}: it is a share of an average")
+        raise ValueError(f"new_weight: expected a share in [0, 1], got {a}")
     mean = (1 - a) * running.mean + a * mu
     return Running(mean, (1 - a) * running.var + a * (var * (m / (m - 1))), count)
 
@@ -121,7 +117,7 @@ def _standardized(
     """x_hat in the dtype of x, and rstd (c,)."""
     for name, value in (("mean", mean), ("var", var)):
         if value.shape != (x.shape[1],):
-            raise ValueError(f"{name}: need shape {(x.shape[1],)}, got {value.shape}")
+            raise ValueError(f"{name}: expected shape {(x.shape[1],)}, got {value.shape}")
     rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
     # The mean may have more digits than x: taken off in two parts, none of them is lost.
     high = mean.astype(x.dtype)
@@ -159,7 +155,7 @@ def merge(a: Pooled, b: Pooled) -> Pooled:
     leaves out. Source: chan1983.
     """
     if a.mean.shape != b.mean.shape:
-        raise ValueError(f"need the same channels in both, got {a.mean.shape} and {b.mean.shape}")
+        raise ValueError(f"expected the same channels, got {a.mean.shape} and {b.mean.shape}")
     if not (a.count and b.count):
         return a if a.count else b
     m, d = a.count + b.count, b.mean - a.mean

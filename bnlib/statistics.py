@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """Mean difference of pairs, its t-interval and its two-sided p-value."""
+    """Mean difference of pairs, the ends of its t-interval and its two-sided p-value."""
 
     estimate: Any
     low: Any
@@ -52,22 +52,13 @@ def mean_interval(a: Values, level: float = 0.95) -> Interval:
     return Interval(*map(_float, (mean, mean - half, mean + half)))
 
 
-def median_interval(
-    a: Values, *, level: float = 0.95, resamples: int = 2000, rng: np.random.Generator
-) -> Interval:
-    """Median over the first axis with its bootstrap percentile interval."""
+def median_interval(a: Values, *, rng: np.random.Generator) -> Interval:
+    """Median over the first axis with its bootstrap percentile interval, 2000 resamples."""
     a = _sample(a, "a")
-    found = stats.bootstrap(
-        (a,),
-        np.median,
-        axis=0,
-        n_resamples=resamples,
-        batch=100,  # all at once would hold resamples * a.size numbers
-        confidence_level=level,
-        method="percentile",
-        rng=rng,
-    ).confidence_interval
-    return Interval(*map(_float, (np.median(a, axis=0), found.low, found.high)))
+    how: dict[str, Any] = {"n_resamples": 2000, "method": "percentile", "rng": rng}
+    # all resamples at once would hold 2000 * a.size numbers
+    low, high = stats.bootstrap((a,), np.median, axis=0, batch=100, **how).confidence_interval
+    return Interval(*map(_float, (np.median(a, axis=0), low, high)))
 
 
 def column_medians(wide: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -85,7 +76,7 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Paired:
     """
     a, b = _sample(a, "a"), _sample(b, "b")
     if a.shape != b.shape:
-        raise ValueError(f"want pairs, got shapes {a.shape} and {b.shape}; pair them by seed")
+        raise ValueError(f"expected pairs, got shapes {a.shape} and {b.shape}; pair them by seed")
     difference = mean_interval(a - b, level)
     error = (a - b).std(axis=0, ddof=1) / np.sqrt(len(a))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +96,7 @@ def equivalent(a: Values, b: Values, margin: float) -> bool:
     Raises ValueError for a margin that is not positive: it is fixed before the run.
     """
     if not margin > 0:
-        raise ValueError(f"want margin > 0, got {margin}; with no margin nothing is equivalent")
+        raise ValueError(f"expected margin > 0, got {margin}; with none nothing is equivalent")
     difference = paired_difference(a, b, level=0.90)
     return bool(np.all((difference.low > -margin) & (difference.high < margin)))
 
@@ -116,10 +107,9 @@ def cluster_bootstrap(
     statistic: Callable[[np.ndarray], Any],
     *,
     resamples: int = 2000,
-    level: float = 0.95,
     rng: np.random.Generator,
 ) -> Interval:
-    """Percentile interval of statistic(values) when whole clusters are resampled.
+    """95 % percentile interval of statistic(values) when whole clusters are resampled.
 
     Channels of a layer share their inputs: resampling channels would promise too much.
     values: (n,) or (n, ...), clusters: (n,), naming the cluster of each value.  statistic: a number
@@ -127,14 +117,14 @@ def cluster_bootstrap(
     """
     values, clusters = np.asarray(values), np.asarray(clusters)
     if len(values) != len(clusters):
-        raise ValueError(f"want a cluster per value, got {len(clusters)} for {len(values)}")
+        raise ValueError(f"expected a cluster per value, got {len(clusters)} for {len(values)}")
     names = np.unique(clusters)
     if len(names) < 2:
-        raise ValueError(f"want at least 2 clusters to resample, got {len(names)}")
+        raise ValueError(f"expected at least 2 clusters to resample, got {len(names)}")
     members = [values[clusters == name] for name in names]
     draws = rng.integers(len(names), size=(resamples, len(names)))
-    found = [statistic(np.concatenate([members[k] for k in draw])) for draw in draws]
-    low, high = np.quantile(found, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    resampled = [statistic(np.concatenate([members[k] for k in draw])) for draw in draws]
+    low, high = np.quantile(resampled, [0.5 - 0.95 / 2, 0.5 + 0.95 / 2], axis=0)
     return Interval(*map(_float, (statistic(values), low, high)))
 
 
@@ -147,7 +137,7 @@ def rank_correlations(columns: Values) -> np.ndarray:
     """
     columns = np.asarray(columns, dtype=float)
     if columns.ndim != 2 or np.isnan(columns).any():
-        raise ValueError(f"want columns (n, k) without NaN, got shape {columns.shape}")
+        raise ValueError(f"expected columns (n, k) without NaN, got shape {columns.shape}")
     ranks = stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2
     cross = ranks.T @ ranks
     size = np.sqrt(np.diag(cross))
@@ -206,7 +196,7 @@ def shape(x: Values) -> Shape:
     z -= z.mean(axis=0)  # the first mean is rounded; at a large offset it would show
     sigma = np.sqrt((z**2).mean(axis=0))
     if not (sigma > 0).all():
-        raise ValueError("want columns that vary, got a constant one; drop it and report how many")
+        raise ValueError("expected columns that vary, got a constant one; drop and count such ones")
     z = np.sort(z / sigma, axis=0)
     phi = special.ndtr(z)
     step = (np.arange(n) / n).reshape((n,) + (1,) * (x.ndim - 1))
@@ -227,9 +217,9 @@ def ks_reference(n: int, replicates: int, rng: np.random.Generator) -> np.ndarra
 def _sample(a: Values, name: str) -> np.ndarray:
     a = np.asarray(a, dtype=float)
     if a.ndim == 0 or len(a) < 2:
-        raise ValueError(f"{name}: want at least 2 repetitions along axis 0, got shape {a.shape}")
+        raise ValueError(f"{name}: expected 2 repetitions or more along axis 0, got {a.shape}")
     if not np.isfinite(a).all():
-        raise ValueError(f"{name}: want finite values, got {a.size - np.isfinite(a).sum()} others")
+        raise ValueError(f"{name}: expected finite values, got {(~np.isfinite(a)).sum()} others")
     return a
 
 

@@ -4,12 +4,9 @@ A chapter's `stored` module is a program, `python -m bnlib.chapters.<slug>.store
 computes its table; the published one lies in the chapter's folder, and in `results/`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,9 +38,9 @@ def table(path: Path, digest: str) -> dict[str, Any] | None:
     return None if stored is None else json.loads(stored)
 
 
-def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What a table is computed with."""
-    return {name: version(name) for name in packages} | {"python": platform.python_version()}
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def started(path: Path, head: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ with these functions. An interval is anything with `low` and `high`, numbers or 
 array counts as one statement, true where all its entries are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -22,6 +22,7 @@ from sphinx import addnodes
 CHAPTERS = "chapters"
 _CODE = re.compile(r"``(.+?)``|`([^`]+?)`", re.DOTALL)
 _MARKUP = re.compile(r"([\\*_|:`])")
+_DEFINES = re.compile(r"^(class|def) ", re.MULTILINE)
 _CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 _MODULES = re.compile(r"^% modules:(.*)$", re.MULTILINE)
 _SECTION = """### `{name}`
@@ -69,10 +70,16 @@ def plain(lines: list[str]) -> list[str]:
 def public_modules(package: Path) -> list[str]:
     """Dotted names below the package of the modules whose path has no leading underscore.
 
-    Chapters are left out: each has a page of its own.
+    A package counts where its `__init__` defines something. Chapters are left out: each has a page
+    of its own.
     """
-    found = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
-    library = [parts for parts in found if parts[0] != CHAPTERS]
+    modules = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
+    modules += [
+        path.parent.relative_to(package).parts
+        for path in package.glob("*/**/__init__.py")
+        if _DEFINES.search(path.read_text(encoding="utf-8"))
+    ]
+    library = [parts for parts in modules if parts[0] != CHAPTERS]
     return sorted(".".join(parts) for parts in library if not any(p[0] == "_" for p in parts))
 
 

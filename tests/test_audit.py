@@ -15,11 +15,9 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from bnlib.audit import associations
-from bnlib.audit.checkpoint import UnreadableError, load_checkpoint
 from bnlib.audit.command import audit_command
-from bnlib.audit.layers import find_layers, identity_coords
-from bnlib.audit.page import as_html
-from bnlib.audit.report import audit
+from bnlib.audit.layers import UnreadableError, find_layers, identity_coords, load_checkpoint
+from bnlib.audit.report import as_html, audit
 from bnlib.audit.summary import identity_audit
 from bnlib.gauge import Norm
 
@@ -160,11 +158,11 @@ def test_names_of_keras_are_known_and_a_bare_layer_has_an_empty_name():
     [
         ({"running_var": None}, "the running var is missing"),
         ({"running_mean": None}, "the running mean is missing"),
-        ({"running_var": torch.ones(7)}, "want one vector shape for all"),
-        ({"weight": torch.ones(8, 1)}, "want one vector shape for all"),
-        ({"running_mean": torch.ones(8, dtype=torch.int64)}, "want real numbers"),
-        ({"running_var": torch.ones(8, dtype=torch.complex64)}, "want real numbers"),
-        ({"weight": torch.ones(8).to_sparse()}, "want real numbers"),
+        ({"running_var": torch.ones(7)}, "expected one vector shape for all"),
+        ({"weight": torch.ones(8, 1)}, "expected one vector shape for all"),
+        ({"running_mean": torch.ones(8, dtype=torch.int64)}, "expected real numbers"),
+        ({"running_var": torch.ones(8, dtype=torch.complex64)}, "expected real numbers"),
+        ({"weight": torch.ones(8).to_sparse()}, "expected real numbers"),
         ({"running_mean": torch.ones(()), "running_var": torch.ones(())}, "one vector shape"),
     ],
 )
@@ -264,7 +262,7 @@ def test_a_damaged_file_is_unreadable_and_says_so(damage, name, tmp_path):
     ],
 )
 def test_what_is_no_state_dict_is_refused(content, save):
-    with pytest.raises(UnreadableError, match="want a state dict"):
+    with pytest.raises(UnreadableError, match="expected a state dict"):
         load_checkpoint(save(content))
 
 

@@ -236,9 +236,9 @@ GOOD = np.array([1.0, 2.0])
 def test_chains_refuse_what_has_no_orders(way):
     with pytest.raises(ValueError, match="at least 1 "):
         way(np.zeros(0), np.zeros(0), 1.0, step=0.1)
-    with pytest.raises(ValueError, match="w: want finite numbers, got 1 others"):
+    with pytest.raises(ValueError, match="w: expected finite numbers, got 1 others"):
         way(BAD, GOOD, 1.0, step=0.1)
-    with pytest.raises(ValueError, match="grads: want finite"):
+    with pytest.raises(ValueError, match="grads: expected finite"):
         way(GOOD, BAD, 1.0, step=0.1)
     for step in (np.nan, np.inf):
         with pytest.raises(ValueError, match=f"finite step size, got {step}"):
@@ -271,7 +271,7 @@ def test_matrix_chains_refuse_factors_that_do_not_match():
     w, g, x = matrices(np.random.default_rng(6))
     with pytest.raises(ValueError, match="gradient per factor, got 0 and 0"):
         chains.chain_coefficients([], [], x)
-    with pytest.raises(ValueError, match=r"factor 1: want weight and gradient of \(5, n\)"):
+    with pytest.raises(ValueError, match=r"factor 1: expected weight and gradient of \(5, n\)"):
         chains.chain_coefficients(w, [g[0], g[1].T, g[2]], x)
-    with pytest.raises(ValueError, match=r"grads\[2\]: want finite"):
+    with pytest.raises(ValueError, match=r"grads\[2\]: expected finite"):
         chains.chain_coefficients(w, [*g[:2], g[2] * np.nan], x)

@@ -96,14 +96,14 @@ def test_changing_a_split_does_not_change_the_next_one():
 
 @pytest.mark.parametrize("n_train", [0, 1797, -1])
 def test_both_parts_of_a_split_exist(n_train):
-    with pytest.raises(ValueError, match="want 0 < n_train < 1797"):
+    with pytest.raises(ValueError, match="expected 0 < n_train < 1797"):
         data.digits_split(0, n_train=n_train)
 
 
 def test_unknown_name_is_refused_with_the_nearest_one():
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         data.load("digit", 0)
-    with pytest.raises(ValueError, match=r"want one of .* or a path ending in \.npz"):
+    with pytest.raises(ValueError, match=r"path ending in \.npz\): expected one of"):
         data.load("cifar", 0)
 
 
@@ -124,30 +124,30 @@ WITH_NAN = np.array([[1.0, 2.0], [3.0, np.nan], [1.0, 1.0], [np.inf, 0.0]])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": X, "y": Y}, r"want keys X and y, got \['x', 'y'\]; write it with"),
-        ({"X": X}, r"want keys X and y, got \['X'\]"),
-        ({"X": X, "y": Y[:3]}, r"want one label a row, y of shape \(4,\), got \(3,\)"),
+        ({"x": X, "y": Y}, r"expected keys X and y, got \['x', 'y'\]; write it with"),
+        ({"X": X}, r"expected keys X and y, got \['X'\]"),
+        ({"X": X, "y": Y[:3]}, r"expected one label a row, y of shape \(4,\), got \(3,\)"),
         ({"X": X[:, :, None], "y": Y}, r"got float64 \(4, 2, 1\); flatten"),
-        ({"X": X + 1j, "y": Y}, "want X of real numbers"),
+        ({"X": X + 1j, "y": Y}, "expected X of real numbers"),
         ({"X": WITH_NAN, "y": Y}, "in 2 of 4 rows, first in row 1"),
-        ({"X": X, "y": Y * 1.0}, "want integer labels, got float64"),
-        ({"X": X, "y": Y + 1}, r"want labels 0 .. k-1 without gaps, got \[1, 2\]; renumber"),
+        ({"X": X, "y": Y * 1.0}, "expected integer labels, got float64"),
+        ({"X": X, "y": Y + 1}, r"expected labels 0 .. k-1 without gaps, got \[1, 2\]; renumber"),
         ({"X": X, "y": Y * 2}, r"got \[0, 2\]"),
         ({"X": X, "y": Y - 1}, r"got \[-1, 0\]"),
-        ({"X": X[:1], "y": Y[:1]}, "want 0 < n_train < 1"),
+        ({"X": X[:1], "y": Y[:1]}, "expected 0 < n_train < 1"),
     ],
 )
-def test_own_file_is_refused_with_want_got_and_repair(npz, arrays, message):
+def test_own_file_is_refused_with_expected_got_and_repair(npz, arrays, message):
     with pytest.raises((KeyError, ValueError), match=message):
         data.load(npz(**arrays), seed=0)
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"found no file at 'nowhere\.npz'; a relative"):
+    with pytest.raises(FileNotFoundError, match=r"got no file at 'nowhere\.npz'; a relative"):
         data.load("nowhere.npz", 0)
     path = tmp_path / "text.npz"
     path.write_text("X,y")
-    with pytest.raises(ValueError, match=r"want an \.npz archive, got another kind of file"):
+    with pytest.raises(ValueError, match=r"expected an \.npz archive, got another kind of file"):
         data.load(path, 0)
 
 
@@ -184,5 +184,5 @@ def test_center_crop_at_full_size_is_the_photograph_itself():
 def test_resizing_is_antialiased():
     checker = torch.zeros(3, 64, 64)
     checker[:, ::2, 1::2] = checker[:, 1::2, ::2] = 255.0
-    inner = data._resize(checker, 8)[:, 1:-1, 1:-1]
+    inner = data._crop(checker, 0, 0, 64, 8)[:, 1:-1, 1:-1]
     assert (inner - 127.5).abs().max() < 1.0  # without antialiasing: 0 or 255

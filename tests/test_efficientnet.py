@@ -119,7 +119,7 @@ def test_missing_package_is_named(monkeypatch):
 
 
 def test_unknown_network_and_foreign_state_dict_are_refused():
-    with pytest.raises(ValueError, match=r"want one of .'lite0', 'lite1', 'lite2'., got 'lite9'"):
+    with pytest.raises(ValueError, match=r"expected one of 'lite0', 'lite1', 'lite2', got 'lite9'"):
         efficientnet.shipped_state_dict("lite9")
     with pytest.raises(ValueError, match="got one without"):
         EfficientNetLite({"weight": torch.ones(1)})

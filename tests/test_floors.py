@@ -12,7 +12,7 @@ def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise()
     assert floors.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
     # |x| is even, tanh odd: only the constant is left, and the variance of (1, 0, 1) is 2/9.
     assert floors.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
-    with pytest.raises(ValueError, match="want relu or tanh, got 'gelu'"):
+    with pytest.raises(ValueError, match=r"expected one of 'relu', 'tanh', got 'gelu'"):
         floors.kink_floor(x, x, "gelu")
 
 

@@ -55,7 +55,7 @@ def test_a_gauge_without_a_variance_is_refused_and_the_edge_is_not(case):
     with pytest.raises(ValueError, match="got a variance of -"):
         gauge(weight, norm, 0.99 * edge, norm.mean)
     assert gauge(weight, norm, 1.0001 * edge, norm.mean).norm.var.min() >= 0
-    with pytest.raises(ValueError, match="want numbers other than 0"):
+    with pytest.raises(ValueError, match="expected numbers other than 0"):
         gauge(weight, norm, 0 * edge, norm.mean, eps=0.0)
 
 

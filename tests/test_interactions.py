@@ -6,7 +6,6 @@ import torch
 from torch.nn import functional as F
 
 from bnlib import interactions as ia
-from bnlib.interactions import split
 from bnlib.networks import arms
 from bnlib.orders import MAX_DEPTH, order_sums
 
@@ -87,7 +86,7 @@ def test_the_split_needs_l_plus_two_evaluations_and_subsets_two_to_the_l(depth):
     seen.clear()
     ia.all_subsets(counted, params, params, 0.01)
     assert sum(seen) == 2**depth
-    assert len(seen) == -(-(2**depth) // split.CHUNK)
+    assert len(seen) == -(-(2**depth) // ia.CHUNK)
 
 
 def test_one_layer_has_no_interaction():
@@ -102,7 +101,7 @@ def test_one_layer_has_no_interaction():
 def test_chunks_change_nothing(monkeypatch):
     params, logits, _ = network("bn", depth=4)
     whole = ia.all_subsets(logits, params, params, 0.1)
-    monkeypatch.setattr(split, "CHUNK", 3)
+    monkeypatch.setattr(ia, "CHUNK", 3)
     torch.testing.assert_close(ia.all_subsets(logits, params, params, 0.1), whole)
 
 
@@ -284,9 +283,9 @@ def test_subsets_beyond_the_limit_are_refused_while_the_split_still_works():
 
 @pytest.mark.parametrize("size", [0.0, -0.5, float("nan"), float("inf")])
 def test_matching_refuses_sizes_that_promise_nothing(size):
-    with pytest.raises(ValueError, match="r: want a positive finite"):
+    with pytest.raises(ValueError, match="r: expected a positive finite"):
         ia.match_loss(torch.ones(1), -torch.ones(1), size)
-    with pytest.raises(ValueError, match="c: want a positive finite"):
+    with pytest.raises(ValueError, match="c: expected a positive finite"):
         ia.match_output(torch.ones(1, 2, 2), size)
 
 

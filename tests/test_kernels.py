@@ -5,6 +5,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from oracles import exact
 
 from bnlib import kernels
 
@@ -50,7 +51,7 @@ def test_one_pass_variance_fails_before_two_pass():
 
 def test_an_unknown_method_is_refused_by_name():
     x, gamma, beta = rows(0.0)
-    with pytest.raises(ValueError, match="unknown method 'welford'; want one of"):
+    with pytest.raises(ValueError, match=r"method: expected one of .* got 'welford'"):
         kernels.forward_by("welford", x, gamma, beta, eps=1e-5)
 
 
@@ -59,7 +60,7 @@ def test_exact_values_agree_with_fractions():
     x, dy = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [0.0], [0.0]])
     gamma, beta = np.array([2.0]), np.array([1.0])
     y = kernels.exact(x, gamma, beta, eps=0.25)
-    dx = kernels.exact_backward(dy, x, gamma, eps=0.25)
+    dx = exact.backward(dy, x, gamma, eps=0.25)
     with mpmath.workdps(60):
         tau = mpmath.sqrt(mpmath.mpf(11) / 12)
         assert abs(y[0, 0] - (1 - 2 / tau)) < mpmath.mpf(10) ** -58
@@ -73,6 +74,6 @@ def test_exact_values_agree_with_fractions():
 def test_relative_error_measures_below_the_roundoff_of_what_it_measures():
     third = np.array([[1 / 3]])
     with mpmath.workdps(60):
-        exact = np.array([[mpmath.mpf(1) / 3]], dtype=object)
+        truth = np.array([[mpmath.mpf(1) / 3]], dtype=object)
     # 1/3 in binary is ...0101|0101: the float is low by a third of a unit in the last place
-    assert kernels.relative_error(third, exact) == pytest.approx(2.0**-54, rel=1e-12)
+    assert kernels.relative_error(third, truth) == pytest.approx(2.0**-54, rel=1e-12)

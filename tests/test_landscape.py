@@ -407,7 +407,7 @@ def test_gradients_that_do_not_fit_are_refused():
 def test_quadrature_without_places_is_refused(option, value):
     params, loss = network()
     _, grads = ia.gradient(loss, params)
-    with pytest.raises(ValueError, match=f"{option}: want a whole number >= 1"):
+    with pytest.raises(ValueError, match=f"{option}: expected a whole number >= 1"):
         ls.ics_integral(loss, params, grads, 0.1, **{option: value})
 
 
@@ -415,20 +415,20 @@ def test_quadrature_without_places_is_refused(option, value):
 def test_paths_without_distance_are_refused(steps):
     params, loss = network()
     _, grads = ia.gradient(loss, params)
-    with pytest.raises(ValueError, match="steps: want"):
+    with pytest.raises(ValueError, match="steps: expected"):
         ls.gradient_path(loss, params, grads, steps)
 
 
 def test_hessian_functions_refuse_what_they_cannot_do():
     params, loss = network()
-    with pytest.raises(ValueError, match="vector: want the structure of the parameters"):
+    with pytest.raises(ValueError, match="vector: expected the structure of the parameters"):
         ls.hvp(loss, params, {"W1": params["W1"]})
-    with pytest.raises(ValueError, match="probes: want at least 1, got 0"):
+    with pytest.raises(ValueError, match="probes: expected at least 1, got 0"):
         ls.block_norms(loss, params, probes=0, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="one network"):
         ls.extreme_eigenvalues(loss, params)
     own, alone = first(params, loss)
-    with pytest.raises(ValueError, match="k: want 1 to"):
+    with pytest.raises(ValueError, match="k: expected 1 to"):
         ls.extreme_eigenvalues(alone, own, k=0)
     with pytest.raises(ValueError, match="float64"):
         ls.extreme_eigenvalues(alone, {k: v.float() for k, v in own.items()})
@@ -436,16 +436,16 @@ def test_hessian_functions_refuse_what_they_cannot_do():
 
 def test_noise_of_another_shape_or_not_finite_is_refused():
     y = X[:, :, :3]
-    with pytest.raises(ValueError, match=r"shift: want the shape of y, \(2, 12, 3\)"):
+    with pytest.raises(ValueError, match=r"shift: expected the shape of y, \(2, 12, 3\)"):
         ls.noisy_normalization(y, ls.Noise(torch.zeros(2, 1, 3), torch.ones_like(y)))
-    with pytest.raises(ValueError, match="scale: want finite noise"):
+    with pytest.raises(ValueError, match="scale: expected finite noise"):
         ls.noisy_normalization(y, ls.Noise(torch.zeros_like(y), y * math.nan))
 
 
 def test_explosion_needs_norms_before_the_activation_and_layers_between_the_ends():
     arm = arms.build("bn", (4, 3, 3), SEEDS, X)
     spec = type(arm.spec)((4, 3, 3), order="post")
-    with pytest.raises(ValueError, match="want 'pre', got 'post'"):
+    with pytest.raises(ValueError, match="expected 'pre', got 'post'"):
         ls.layer_gradient_norms(arm.params, X, Y, spec)
     with pytest.raises(ValueError, match="at least 4 layers, got 3"):
         ls.mean_factor(torch.ones(2, 3))

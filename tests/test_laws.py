@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import chi2
 
-from bnlib import derivatives, identity, laws
+from bnlib import derivatives, laws
 
 
 def test_noise_of_running_statistics_at_the_usual_weights():
@@ -25,7 +24,7 @@ def test_one_momentum_is_the_complement_of_the_other():
 @pytest.mark.parametrize("law", [laws.ema_noise, lambda a: laws.convert_momentum(a, "new", "old")])
 @pytest.mark.parametrize("a", [-0.1, 1.1, np.nan])
 def test_a_weight_is_a_share(law, a):
-    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got"):
         law(a)
 
 
@@ -96,25 +95,6 @@ def test_two_rows_keep_no_energy_without_eps_and_eps_lets_some_through():
     assert laws.energy_kept(8, rho=0.5) == (6 + 0.25) / 8
     with pytest.raises(ValueError, match="m >= 2"):
         laws.energy_kept(1)
-
-
-@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
-def test_with_the_populations_constants_the_expected_error_is_the_law(m):
-    error = laws.expected_error(m, 2.0, 1.0, mu=1.0, sigma=2.0, eps=0.0)
-    assert error == pytest.approx(identity.gaussian_error(m), rel=1e-9)
-
-
-def test_the_expected_error_with_an_offset_is_the_law_of_draws():
-    quantiles = np.sqrt(chi2.ppf((np.arange(100_000) + 0.5) / 100_000, 7) / 8)
-    gamma, eps = np.sqrt(2.0**2 + 1.0), 1.0
-    error = laws.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=eps)
-    assert error == pytest.approx(identity.error_with_eps(quantiles, eps / 2.0**2), rel=1e-4)
-
-
-def test_the_expected_error_is_smallest_at_the_expected_batch_std():
-    best = identity.error(1 - identity.gaussian_error(8) / 2, mode="best")
-    gamma = 2.0 * (1 - identity.gaussian_error(8) / 2)
-    assert laws.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=0.0) == pytest.approx(best)
 
 
 def test_the_law_of_the_norm_is_the_recursion_for_small_steps():

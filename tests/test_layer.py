@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import exact
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
@@ -90,10 +91,10 @@ def test_y_and_dx_are_exact_to_a_few_roundings_at_any_mean(
     arrays = [a.detach().numpy() for a in (x, gamma, beta, dy)]
     for k in range(3):  # channel by channel: a large one must not hide a small one
         rows, g, b, d = (a[..., k : k + 1] for a in arrays)
-        exact = kernels.exact(rows, g, b, eps=1e-5)
-        assert kernels.relative_error(y.detach()[:, k : k + 1].numpy(), exact) <= bound
-        exact = kernels.exact_backward(d, rows, g, eps=1e-5)
-        assert kernels.relative_error(dx[:, k : k + 1].numpy(), exact) <= bound
+        truth = kernels.exact(rows, g, b, eps=1e-5)
+        assert kernels.relative_error(y.detach()[:, k : k + 1].numpy(), truth) <= bound
+        truth = exact.backward(d, rows, g, eps=1e-5)
+        assert kernels.relative_error(dx[:, k : k + 1].numpy(), truth) <= bound
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -305,28 +306,37 @@ def refused(error, match, x=(4, 3), dtype=torch.float32, **changes):
 def test_refusals_say_want_got_and_why():
     refused(
         ValueError,
-        r"need m >= 2 rows to normalize over, got 1 .*\(1, 3\).*equals its own mean",
+        r"expected m >= 2 rows to normalize over, got 1 .*\(1, 3\).*equals its own mean",
         (1, 3),
     )
-    refused(ValueError, r"need m >= 2 rows.*\(1, 3, 1, 1\)", (1, 3, 1, 1))
-    refused(ValueError, r"need eps >= 0, got -1e-05: the root", eps=-1e-5)
-    refused(ValueError, r"need eps >= 0, got nan", eps=float("nan"))
-    refused(ValueError, r"weight: need shape \(3,\).*got \(4,\)", weight=torch.ones(4))
-    refused(ValueError, r"bias: need shape \(3,\).*got \(1,\)", bias=torch.ones(1))
-    refused(ValueError, "need an input of at least 2 axes", (3,))
+    refused(ValueError, r"expected m >= 2 rows.*\(1, 3, 1, 1\)", (1, 3, 1, 1))
+    refused(ValueError, r"expected eps >= 0, got -1e-05: the root", eps=-1e-5)
+    refused(ValueError, r"expected eps >= 0, got nan", eps=float("nan"))
+    refused(ValueError, r"weight: expected shape \(3,\).*got \(4,\)", weight=torch.ones(4))
+    refused(ValueError, r"bias: expected shape \(3,\).*got \(1,\)", bias=torch.ones(1))
+    refused(ValueError, "expected an input of at least 2 axes", (3,))
     refused(
-        TypeError, "need a real floating dtype, got torch.int64, .*input.float", dtype=torch.int64
+        TypeError,
+        "expected a real floating dtype, got torch.int64, .*input.float",
+        dtype=torch.int64,
     )
     refused(TypeError, "got torch.complex64", dtype=torch.complex64)
     double = torch.ones(3, dtype=torch.float64)
-    refused(TypeError, r"weight: need torch.float32 .*got torch.float64.*cast one", weight=double)
     refused(
-        TypeError, "weight: need torch.float16 or torch.float32", dtype=torch.float16, weight=double
+        TypeError, r"weight: expected torch.float32 .*got torch.float64.*cast one", weight=double
+    )
+    refused(
+        TypeError,
+        "weight: expected torch.float16 or torch.float32",
+        dtype=torch.float16,
+        weight=double,
     )
     refused(ValueError, "running_mean alone", running_mean=torch.zeros(3))
     refused(ValueError, "running_var alone", running_var=torch.zeros(3))
-    refused(ValueError, "need running_mean and running_var in evaluation, got None", training=False)
-    with pytest.raises(ValueError, match=r"weight: need shape \(5,\).*got \(3,\)"):
+    refused(
+        ValueError, "expected running_mean and running_var in evaluation, got None", training=False
+    )
+    with pytest.raises(ValueError, match=r"weight: expected shape \(5,\).*got \(3,\)"):
         BatchNorm1d(3)(torch.zeros(4, 5))
     with pytest.raises(ValueError, match="expected 4D input"):
         BatchNorm2d(3)(torch.zeros(4, 3))

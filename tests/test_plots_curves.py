@@ -50,10 +50,10 @@ def test_estimate_outside_its_interval_is_refused(ax):
 
 
 def test_error_below_the_floor_is_hollow_on_the_floor(ax):
-    curves.error_lines(ax, [1, 10, 100], {"a": [1e-3, 0, 1e-1], "b": [1e-6] * 3}, floor=1e-9)
+    curves.error_lines(ax, [1, 10, 100], {"a": [1e-3, 0, 1e-1], "b": [1e-6] * 3})
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert names(ax) == ["a", "b"]
-    assert ax.lines[0].get_ydata().tolist() == [1e-3, 1e-9, 1e-1]
+    assert ax.lines[0].get_ydata().tolist() == [1e-3, 1e-17, 1e-1]
     hollow = ax.lines[1]
     assert hollow.get_xdata().tolist() == [10]
     assert hollow.get_markerfacecolor() == "white"

@@ -55,19 +55,25 @@ def test_a_layout_without_rows_or_without_that_axis_is_refused(ndim, axis, messa
 
 def test_rows_of_another_shape_are_not_given_back():
     _, restore = rows.to_rows(np.zeros((4, 3, 2)))
-    with pytest.raises(ValueError, match=r"need rows of shape \(8, 3\).*got \(3, 8\)"):
+    with pytest.raises(ValueError, match=r"expected rows of shape \(8, 3\).*got \(3, 8\)"):
         restore(np.zeros((3, 8)))
 
 
 @pytest.mark.parametrize(
     ("x", "gamma", "eps", "error", "message"),
     [
-        (np.ones((4, 3), int), np.ones(3), 0.1, TypeError, "x: need float32 or float64, got int"),
+        (
+            np.ones((4, 3), int),
+            np.ones(3),
+            0.1,
+            TypeError,
+            "x: expected float32 or float64, got int",
+        ),
         (np.ones((4, 3), "f2"), np.ones(3), 0.1, TypeError, "got float16"),
-        (np.ones((4, 3), "f4"), np.ones(3), 0.1, TypeError, "gamma: need float32.*got float64"),
-        (np.ones((4, 3)), np.ones(4), 0.1, ValueError, r"gamma: need shape \(3,\).*got \(4,\)"),
-        (np.ones((4, 3)), np.ones(3), -1e-9, ValueError, "need eps >= 0, got -1e-09"),
-        (np.ones((4, 3)), np.ones(3), np.nan, ValueError, "need eps >= 0, got nan"),
+        (np.ones((4, 3), "f4"), np.ones(3), 0.1, TypeError, "gamma: expected float32.*got float64"),
+        (np.ones((4, 3)), np.ones(4), 0.1, ValueError, r"gamma: expected shape \(3,\).*got \(4,\)"),
+        (np.ones((4, 3)), np.ones(3), -1e-9, ValueError, "expected eps >= 0, got -1e-09"),
+        (np.ones((4, 3)), np.ones(3), np.nan, ValueError, "expected eps >= 0, got nan"),
         (np.ones(4), np.ones(1), 0.1, ValueError, "at least 2 axes"),
     ],
 )

@@ -52,7 +52,7 @@ def test_the_stored_variance_is_unbiased_by_hand():
 def test_an_empty_batch_changes_no_statistic_but_one_row_is_refused(rng):
     r, nan = updated(0.1, batches(rng)), np.full(3, np.nan)
     assert running.update(r, nan, nan, 0, new_weight=0.1) is r
-    with pytest.raises(ValueError, match="need m >= 2 rows for an unbiased variance, got 1"):
+    with pytest.raises(ValueError, match="expected m >= 2 rows for an unbiased variance, got 1"):
         running.update(r, r.mean, r.var, 1, new_weight=0.1)
 
 
@@ -66,17 +66,17 @@ def test_nan_in_a_channel_stays_in_that_channel(rng):
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, np.nan])
 def test_a_weight_outside_zero_and_one_is_refused(weight):
-    with pytest.raises(ValueError, match=r"new_weight must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"new_weight: expected a share in \[0, 1\], got"):
         running.update(running.fresh(1), np.ones(1), np.ones(1), 4, new_weight=weight)
 
 
 def test_a_wrong_channel_count_is_refused_everywhere(rng):
     x, two, three = rng.normal(size=(4, 3)), np.ones(2), np.ones(3)
-    with pytest.raises(ValueError, match=r"mu: need shape \(3,\).*got \(2,\)"):
+    with pytest.raises(ValueError, match=r"mu: expected shape \(3,\).*got \(2,\)"):
         running.update(running.fresh(3), two, three, 4, new_weight=0.1)
-    with pytest.raises(ValueError, match=r"gamma: need shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"gamma: expected shape \(3,\)"):
         running.infer(x, two, three, three, three, eps=0.1)
-    with pytest.raises(ValueError, match=r"var: need shape \(3,\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"var: expected shape \(3,\), got \(2,\)"):
         running.infer(x, three, three, three, two, eps=0.1)
     with pytest.raises(ValueError, match="same channels"):
         running.merge(running.pooled(x), running.pooled(x[:, :2]))

@@ -266,25 +266,25 @@ def test_without_eps_a_constant_channel_is_nan_in_its_own_network_only():
 
 def test_one_row_is_refused_in_training_mode_and_fine_with_statistics():
     net = SeedBatchedMLP(Spec(SIZES), SEEDS)
-    with pytest.raises(ValueError, match="need m >= 2 rows to normalize over, got 1"):
+    with pytest.raises(ValueError, match="expected m >= 2 rows to normalize over, got 1"):
         net.forward(net.params, rows(m=1))
     stats = net.recalibrate(rows())
     assert net.forward(net.params, rows(m=1), stats=stats).shape == (3, 1, 4)
-    with pytest.raises(ValueError, match="'frozen': want stats"):
+    with pytest.raises(ValueError, match="'frozen': expected stats"):
         trace(Spec(SIZES, norm="frozen"), net.params, rows())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sizes": (5,)}, "sizes: want"),
+        ({"sizes": (5,)}, "sizes: expected"),
         ({"sizes": (5, 0, 4)}, "width 0"),
         ({"norm": "bacth"}, "did you mean 'batch'"),
         ({"activation": "rely"}, "did you mean 'relu'"),
-        ({"order": "before"}, "order: want one of 'pre', 'post'"),
-        ({"norm": ("batch",)}, "each of 2 hidden layers"),
-        ({"output_norm": True}, "norm: want one of"),
-        ({"eps": -1e-5}, "eps: want a finite number >= 0"),
+        ({"order": "before"}, "order: expected one of 'pre', 'post'"),
+        ({"norm": ("batch",)}, "each of 2 layers"),
+        ({"output_norm": True}, "norm: expected one of"),
+        ({"eps": -1e-5}, "eps: expected a finite number >= 0"),
     ],
     ids=lambda v: str(v)[:30],
 )
@@ -295,24 +295,24 @@ def test_a_description_that_cannot_be_built_is_refused(options, message):
 
 @pytest.mark.parametrize("seeds", [(), (-1, 2)])
 def test_seeds_that_cannot_be_used_are_refused(seeds):
-    with pytest.raises(ValueError, match="seeds: want at least one"):
+    with pytest.raises(ValueError, match="seeds: expected at least one"):
         SeedBatchedMLP(Spec(SIZES), seeds)
 
 
 @pytest.mark.parametrize(
     ("x", "y", "loss", "message"),
     [
-        (np.zeros((8, 4)), np.zeros(8, int), "cross-entropy", r"x: want rows \(n, 5\)"),
-        (np.zeros((2, 8, 5)), np.zeros(8, int), "cross-entropy", r"x: want rows .* got"),
+        (np.zeros((8, 4)), np.zeros(8, int), "cross-entropy", r"x: expected rows \(n, 5\)"),
+        (np.zeros((2, 8, 5)), np.zeros(8, int), "cross-entropy", r"x: expected rows .* got"),
         (np.zeros((0, 5)), np.zeros(0, int), "cross-entropy", r"n >= 1"),
-        (np.full((8, 5), np.inf), np.zeros(8, int), "cross-entropy", "x: want finite"),
-        (np.zeros((8, 5)), np.zeros(7, int), "cross-entropy", r"y: want shape \(8,\)"),
+        (np.full((8, 5), np.inf), np.zeros(8, int), "cross-entropy", "x: expected finite"),
+        (np.zeros((8, 5)), np.zeros(7, int), "cross-entropy", r"y: expected shape \(8,\)"),
         (np.zeros((8, 5)), np.zeros(8), "cross-entropy", "class numbers as integers"),
-        (np.zeros((8, 5)), np.arange(8), "cross-entropy", r"want classes 0\.\.3"),
+        (np.zeros((8, 5)), np.arange(8), "cross-entropy", r"expected classes 0\.\.3"),
         (np.zeros((8, 5)), np.arange(8) - 5, "cross-entropy", r"got -5\.\.2"),
-        (np.zeros((8, 5)), np.zeros((8, 3)), "mse", r"y: want shape \(8, 4\)"),
-        (np.zeros((8, 5)), np.full((8, 4), np.nan), "mse", "y: want finite targets"),
-        (np.zeros((8, 5)), np.zeros((8, 4)), "hinge", "loss: want one of"),
+        (np.zeros((8, 5)), np.zeros((8, 3)), "mse", r"y: expected shape \(8, 4\)"),
+        (np.zeros((8, 5)), np.full((8, 4), np.nan), "mse", "y: expected finite targets"),
+        (np.zeros((8, 5)), np.zeros((8, 4)), "hinge", "loss: expected one of"),
     ],
     ids=lambda v: str(v)[:24] if isinstance(v, str) else "",
 )
@@ -345,7 +345,7 @@ def test_batch_order_is_a_walk_through_permutations_of_the_seed_alone():
 
 @pytest.mark.parametrize("batch", [0, 11])
 def test_a_batch_that_cannot_be_filled_is_refused(batch):
-    with pytest.raises(ValueError, match="batch: want 1 to n = 10"):
+    with pytest.raises(ValueError, match="batch: expected 1 to n = 10"):
         batch_order(SEEDS, 10, batch=batch, steps=1)
 
 
@@ -357,7 +357,7 @@ def test_weight_mask_has_exactly_the_wanted_number_of_entries(count):
         n: p.shape for n, p in net.params.items() if n[0] == "W"
     }
     assert [sum(int(m[s].sum()) for m in masks.values()) for s in range(3)] == [count] * 3
-    with pytest.raises(ValueError, match="count: want 1 to 101"):
+    with pytest.raises(ValueError, match="count: expected 1 to 101"):
         weight_mask(net, 102)
 
 

@@ -36,14 +36,14 @@ def test_mean_interval_covers_at_its_level(rng):
 
 @pytest.mark.parametrize("a", [[1.0], [], 3.0])
 def test_an_interval_needs_two_repetitions(a, rng):
-    with pytest.raises(ValueError, match="a: want at least 2 repetitions"):
+    with pytest.raises(ValueError, match="a: expected 2 repetitions"):
         statistics.mean_interval(a)
-    with pytest.raises(ValueError, match="a: want at least 2 repetitions"):
+    with pytest.raises(ValueError, match="a: expected 2 repetitions"):
         statistics.median_interval(a, rng=rng)
 
 
 def test_non_finite_repetition_is_refused():
-    with pytest.raises(ValueError, match="want finite values, got 1 others"):
+    with pytest.raises(ValueError, match="expected finite values, got 1 others"):
         statistics.mean_interval([1.0, np.nan, 2.0])
 
 
@@ -73,7 +73,7 @@ def test_equal_differences_give_a_point_not_a_warning():
 
 
 def test_pairs_must_match():
-    with pytest.raises(ValueError, match=r"want pairs, got shapes \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected pairs, got shapes \(2,\) and \(3,\)"):
         statistics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
@@ -88,7 +88,7 @@ def test_equivalent_needs_the_whole_interval_within_the_margin():
     low, high = stats.ttest_1samp(a, 0).confidence_interval(0.90)
     assert not statistics.equivalent(a, np.zeros(5), margin=max(abs(low), high) * (1 - 1e-9))
     assert statistics.equivalent(a, np.zeros(5), margin=max(abs(low), high) * (1 + 1e-9))
-    with pytest.raises(ValueError, match="want margin > 0"):
+    with pytest.raises(ValueError, match="expected margin > 0"):
         statistics.equivalent(a, a, margin=0.0)
 
 
@@ -103,9 +103,9 @@ def test_cluster_bootstrap_is_wider_than_one_that_ignores_clusters(rng):
 
 
 def test_cluster_bootstrap_refuses_what_it_cannot_resample(rng):
-    with pytest.raises(ValueError, match="want at least 2 clusters"):
+    with pytest.raises(ValueError, match="expected at least 2 clusters"):
         statistics.cluster_bootstrap([1.0, 2.0], [0, 0], np.mean, rng=rng)
-    with pytest.raises(ValueError, match="want a cluster per value, got 3 for 2"):
+    with pytest.raises(ValueError, match="expected a cluster per value, got 3 for 2"):
         statistics.cluster_bootstrap([1.0, 2.0], [0, 1, 2], np.mean, rng=rng)
 
 

@@ -134,12 +134,12 @@ def test_single_precision_is_close_to_double():
 
 @pytest.mark.parametrize("rates", [[], [0.0], [-1.0], [float("inf")]])
 def test_rates_that_are_no_rates_are_refused(rates):
-    with pytest.raises(ValueError, match="want finite rates > 0"):
+    with pytest.raises(ValueError, match="expected finite rates > 0"):
         run(rates)
 
 
 def test_an_order_for_other_seeds_is_refused():
-    with pytest.raises(ValueError, match=r"want \(steps, 2, batch\), got \(6, 3, 8\)"):
+    with pytest.raises(ValueError, match=r"expected \(steps, 2, batch\), got \(6, 3, 8\)"):
         run([0.1], order=order(seeds=3))
 
 

@@ -26,15 +26,15 @@ def correlation(a: np.ndarray, b: np.ndarray, *, rank: bool = False) -> float:
 def permutation_p(
     a: np.ndarray, b: np.ndarray, *, shuffles: int = 300, rng: np.random.Generator
 ) -> float:
-    """Two-sided p of Pearson's correlation when b is dealt to the channels anew.
+    """Two-sided p of Pearson's correlation when b is permuted within the layer.
 
         (1 + number of shuffles with |correlation| at least as large) / (1 + shuffles)
 
     Treats the channels of a layer as exchangeable, which they are only roughly.
     """
-    z = (a - a.mean()) / a.std()
-    dealt = rng.permuted(np.tile((b - b.mean()) / b.std(), (shuffles, 1)), axis=1)
-    beyond = np.abs(dealt @ z) >= abs(z @ ((b - b.mean()) / b.std())) * (1 - 1e-12)
+    z, other = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
+    permuted = rng.permuted(np.tile(other, (shuffles, 1)), axis=1)
+    beyond = np.abs(permuted @ z) >= abs(z @ other) * (1 - 1e-12)
     return float((1 + beyond.sum()) / (1 + shuffles))
 
 
@@ -44,20 +44,19 @@ def partial_correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> floa
     return (ab - ag * bg) / np.sqrt((1 - ag**2) * (1 - bg**2))
 
 
-def log_slopes(a: np.ndarray, b: np.ndarray, *, floor: float = 1e-2) -> Slopes:
-    """Slopes of log b on log |a|; channels with |a| < floor or b <= 0 are left out and counted.
+def log_slopes(a: np.ndarray, b: np.ndarray) -> Slopes:
+    """Slopes of log b on log |a|; channels with |a| < 0.01 or b <= 0 are left out and counted.
 
         ols = S_ab / S_aa,    major = (S_bb - S_aa + sqrt((S_bb - S_aa)^2 + 4 S_ab^2)) / (2 S_ab)
 
     Consequence: noise in b alone leaves ols in place; with noise in both the major axis is less
     biased, and it is steep or undefined where the correlation is weak.
     """
-    keep = (np.abs(a) >= floor) & (b > 0)
-    masked = int((~keep).sum())
-    if keep.sum() < 3:
-        return Slopes(np.nan, np.nan, masked)
-    (aa, ab), (_, bb) = np.cov(np.log(np.abs(a[keep])), np.log(b[keep]))
-    if aa == 0 or ab == 0:
-        return Slopes(np.nan, np.nan, masked)
-    major = (bb - aa + np.sqrt((bb - aa) ** 2 + 4 * ab**2)) / (2 * ab)
-    return Slopes(float(ab / aa), float(major), masked)
+    keep = (np.abs(a) >= 1e-2) & (b > 0)
+    ols = major = np.nan
+    if keep.sum() >= 3:
+        (aa, ab), (_, bb) = np.cov(np.log(np.abs(a[keep])), np.log(b[keep]))
+        if aa != 0 and ab != 0:
+            ols = float(ab / aa)
+            major = float((bb - aa + np.sqrt((bb - aa) ** 2 + 4 * ab**2)) / (2 * ab))
+    return Slopes(ols, major, int((~keep).sum()))

@@ -40,9 +40,8 @@ def audit_command(
       bnlib audit model.pth
       bnlib audit model.safetensors --eps 1e-3 --activation relu6 --html audit.html
     """
-    from bnlib.audit.checkpoint import UnreadableError
-    from bnlib.audit.page import as_html
-    from bnlib.audit.report import as_json, as_text, audit
+    from bnlib.audit.layers import UnreadableError
+    from bnlib.audit.report import as_html, as_json, as_text, audit
 
     _check(checkpoint, pattern, json_path, html_path)
     try:
@@ -61,7 +60,9 @@ def _check(checkpoint: Path, pattern: str, *outputs: Path | None) -> None:
     """Refuse what would overwrite the checkpoint, and a pattern that cannot be compiled."""
     for path in filter(None, outputs):
         if path.resolve() == checkpoint.resolve():
-            raise click.UsageError(f"want a report beside the checkpoint, got its own name {path}")
+            raise click.UsageError(
+                f"expected a report beside the checkpoint, got its own name {path}"
+            )
     try:
         re.compile(pattern)
     except re.error as error:

@@ -1,19 +1,14 @@
 """How far a direction descends: the first step size at which the loss is above its start."""
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
+
+from bnlib.interactions import Function, Params, stepped
 
 HALVINGS = 30
 
 
-def first_ascent(
-    loss: Callable[[Mapping[str, Tensor]], Tensor],
-    params: Mapping[str, Tensor],
-    direction: Mapping[str, Tensor],
-    steps: Tensor,
-) -> Tensor:
+def first_ascent(loss: Function, params: Params, direction: Params, steps: Tensor) -> Tensor:
     """Smallest step with  L(theta + step d) > L(theta),  (S,); infinite where no step has it.
 
     steps: (P, S), ascending, the step sizes looked at; between the first one that rises and its
@@ -23,7 +18,9 @@ def first_ascent(
     Raises ValueError for steps that are not positive and ascending: the first one would be missed.
     """
     if steps.ndim != 2 or not bool((steps.diff(dim=0, prepend=0 * steps[:1]) > 0).all()):
-        raise ValueError(f"steps: want (P, S), positive and ascending, got {tuple(steps.shape)}")
+        raise ValueError(
+            f"steps: expected (P, S), positive and ascending, got {tuple(steps.shape)}"
+        )
     start = _along(loss, params, direction, 0 * steps[:1])[0]
     risen = ~(_along(loss, params, direction, steps) <= start)
     first = risen.to(torch.uint8).argmax(0)
@@ -37,15 +34,8 @@ def first_ascent(
 
 
 @torch.no_grad()
-def _along(
-    loss: Callable[[Mapping[str, Tensor]], Tensor],
-    params: Mapping[str, Tensor],
-    direction: Mapping[str, Tensor],
-    steps: Tensor,
-) -> Tensor:
+def _along(loss: Function, params: Params, direction: Params, steps: Tensor) -> Tensor:
     """The loss at every step size, (P, S), as one program of P S networks."""
-    moved = {}
-    for name, value in params.items():
-        size = steps.to(value.dtype)[(...,) + (None,) * (value.ndim - 1)]
-        moved[name] = (value + size * direction[name]).flatten(0, 1)
-    return loss(moved).unflatten(0, steps.shape)
+    steps = steps.to(next(iter(params.values())).dtype)
+    copies = {k: v.flatten(0, 1) for k, v in stepped(params, direction, steps).items()}
+    return loss(copies).unflatten(0, steps.shape)

@@ -131,23 +131,23 @@ def _check(x: Tensor, eps: float, others: dict[str, Tensor | None]) -> None:
     """Refuse what would otherwise fail far from its cause, or be computed silently wrong."""
     reduced_axes(x.ndim)
     if not eps >= 0:
-        raise ValueError(f"need eps >= 0, got {eps}: the root of var + eps must exist")
+        raise ValueError(f"expected eps >= 0, got {eps}: the root of var + eps must exist")
     if x.dtype not in (torch.float32, torch.float64, *HALVES):
         raise TypeError(
-            f"input: need a real floating dtype, got {x.dtype}, which cannot hold the result; "
+            f"input: expected a real floating dtype, got {x.dtype}, which cannot hold the result; "
             "convert it, e.g. input.float()"
         )
     allowed = (x.dtype, torch.float32) if x.dtype in HALVES else (x.dtype,)
     for name, v in others.items():
         if v is not None and v.shape != x.shape[1:2]:
             raise ValueError(
-                f"{name}: need shape ({x.shape[1]},), one value a channel of an input of shape "
+                f"{name}: expected shape ({x.shape[1]},), one value a channel of an input of shape "
                 f"{tuple(x.shape)}, got {tuple(v.shape)}; channels are axis 1"
             )
         if v is not None and v.dtype not in allowed:
             want = " or ".join(map(str, allowed))
             raise TypeError(
-                f"{name}: need {want} with an input of {x.dtype}, got {v.dtype}: "
+                f"{name}: expected {want} with an input of {x.dtype}, got {v.dtype}: "
                 "a promotion would hide the precision; cast one of them"
             )
 
@@ -171,8 +171,8 @@ def _train(
         return x * per_channel(gamma, x.ndim) + per_channel(beta, x.ndim)
     if m == 1:
         raise ValueError(
-            f"need m >= 2 rows to normalize over, got 1 in an input of shape {tuple(x.shape)}: one "
-            "value equals its own mean; use a larger batch, or evaluation mode"
+            f"expected m >= 2 rows to normalize over, got 1 in an input of shape {tuple(x.shape)}: "
+            "one value equals its own mean; use a larger batch, or evaluation mode"
         )
     if forward_ad._current_level >= 0:
         y, mean, var = _plain(x, gamma, beta, eps)
@@ -231,7 +231,7 @@ def batch_norm(
     _check(input, eps, {"weight": weight, "bias": bias, **running})
     if (running_mean is None) is not (running_var is None):
         alone = "running_mean" if running_var is None else "running_var"
-        raise ValueError(f"need both running tensors or neither, got {alone} alone")
+        raise ValueError(f"expected both running tensors or neither, got {alone} alone")
     x = input.float() if input.dtype in HALVES else input
     gamma = x.new_ones(x.shape[1]) if weight is None else weight.to(x.dtype)
     beta = x.new_zeros(x.shape[1]) if bias is None else bias.to(x.dtype)
@@ -242,7 +242,7 @@ def batch_norm(
         y = _infer(x, gamma, beta, buffers, eps)
     else:
         raise ValueError(
-            "need running_mean and running_var in evaluation, got None: they replace the batch's "
-            "statistics; pass them, or training=True"
+            "expected running_mean and running_var in evaluation, got None: they replace the "
+            "batch's statistics; pass them, or training=True"
         )
     return y.to(input.dtype)

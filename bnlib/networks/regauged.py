@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bnlib.gauge import Gauged, Norm, gauge_to_identity
+from bnlib.gauge import Norm, gauge_to_identity
 from bnlib.networks.seed_batched import Params, SeedBatchedMLP, Statistics
 from bnlib.rows import Moments
 
@@ -29,13 +28,8 @@ def identity_copy(net: SeedBatchedMLP, stats: Statistics) -> tuple[Copy, int]:
     for site in stats:
         norm, weight = norm_of(net, params, stats, site), params[f"W{site}"]
         new, ok = gauge_to_identity(weight.flatten(0, 1), norm)
-        moved[site] = _put(params, new, site, weight.shape)
-        left += int((~ok).sum())
+        units, left = weight.shape[:2], left + int((~ok).sum())
+        params[f"W{site}"], params[f"b{site}"] = new.weight.view_as(weight), new.bias.view(units)
+        params[f"gamma{site}"] = new.norm.gamma.view(units)
+        moved[site] = Moments(new.norm.mean.view(units), new.norm.var.view(units))
     return Copy(params, moved), left
-
-
-def _put(params: dict[str, Tensor], new: Gauged, site: int, shape: torch.Size) -> Moments:
-    units = shape[:2]
-    params[f"W{site}"], params[f"b{site}"] = new.weight.view(shape), new.bias.view(units)
-    params[f"gamma{site}"] = new.norm.gamma.view(units)
-    return Moments(new.norm.mean.view(units), new.norm.var.view(units))

@@ -115,9 +115,9 @@ def normalize(
     """
     if kind in ROW_STATISTICS and given is None:
         if kind == "frozen":
-            raise ValueError("norm 'frozen': want stats, got none; pass stats=net.recalibrate(x)")
+            raise ValueError("norm 'frozen': expected stats=net.recalibrate(x), got none")
         if x.shape[1] < 2:
-            raise ValueError(f"need m >= 2 rows to normalize over, got {x.shape[1]}; pass stats")
+            raise ValueError(f"expected m >= 2 rows to normalize over, got {x.shape[1]}; or stats")
         if kind == "batch" and eps > 0:  # torch's kernel refuses eps = 0
             return _batch(x, gamma, beta, eps)
         given = moments(x)
@@ -183,7 +183,7 @@ def trace(spec: Spec, params: Params, x: Tensor, *, stats: Statistics | None = N
 
 
 class SeedBatchedMLP:
-    """S networks of one `Spec`, one a seed: `params` (name -> (S, ...)) and the functions of them.
+    """S networks of one `Spec`, one a seed, and their `params`: name -> (S, ...).
 
     `params` is a plain dict, which training replaces; no method changes it.  seeds: whole numbers
     >= 0; a seed has the same weights in every arm.
@@ -192,7 +192,7 @@ class SeedBatchedMLP:
     def __init__(self, spec: Spec, seeds: Sequence[int], dtype: torch.dtype = torch.float64):
         self.spec, self.seeds, self.dtype = spec, tuple(int(seed) for seed in seeds), dtype
         if not self.seeds or min(self.seeds) < 0:
-            raise ValueError(f"seeds: want at least one whole number >= 0, got {tuple(seeds)}")
+            raise ValueError(f"seeds: expected at least one whole number >= 0, got {tuple(seeds)}")
         # Drawn in float64 and rounded once: both precisions start from the same network.
         self.params = {k: v.to(dtype) for k, v in initial_params(spec, self.seeds).items()}
 

@@ -1,13 +1,13 @@
 """The description of a small fully connected network: sizes, norms, activation."""
 
-import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+from bnlib.parameters import one_of
 
 NORMS = ("none", "batch", "affine", "layer", "mean-only", "std-only", "frozen")
 ACTIVATIONS = {
@@ -31,15 +31,6 @@ def seeded(seed: int, stream: int) -> np.random.Generator:
     Separate streams keep arms paired: drawing more for one purpose moves no other draw of the seed.
     """
     return np.random.default_rng((seed, stream))
-
-
-def one_of(what: str, got: object, known: Sequence[str]) -> str:
-    """`got` if it is one of `known`; otherwise a ValueError that suggests the nearest name."""
-    if isinstance(got, str) and got in known:
-        return got
-    near = difflib.get_close_matches(str(got), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{what}: want one of {', '.join(map(repr, known))}, got {got!r}{hint}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class Spec:
         object.__setattr__(self, "sizes", tuple(self.sizes))
         if len(self.sizes) < 2 or any(not isinstance(n, int) or n < 1 for n in self.sizes):
             raise ValueError(
-                f"sizes: want (inputs, ..., outputs), whole numbers >= 1, got {self.sizes}; "
+                f"sizes: expected (inputs, ..., outputs), whole numbers >= 1, got {self.sizes}; "
                 "a layer of width 0 has nothing to compute with"
             )
         one_of("activation", self.activation, tuple(ACTIVATIONS))
@@ -86,12 +77,10 @@ class Spec:
         for name in self.norms:
             one_of("norm", name, NORMS)
         if len(self.norms) != len(self.sizes):
-            raise ValueError(
-                f"norm: want one name for each of {len(self.sizes) - 2} hidden layers, "
-                f"got {self.norm}"
-            )
+            hidden = len(self.sizes) - 2
+            raise ValueError(f"norm: expected a name for each of {hidden} layers, got {self.norm}")
         if not 0 <= self.eps < float("inf"):
-            raise ValueError(f"eps: want a finite number >= 0 under the root, got {self.eps}")
+            raise ValueError(f"eps: expected a finite number >= 0 under the root, got {self.eps}")
 
     @property
     def norms(self) -> tuple[str, ...]:

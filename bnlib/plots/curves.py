@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator
 from bnlib.plots.style import COLORS, MARKERS, looks
 
 Values = Any  # what np.asarray takes
+FLOOR = 1e-17  # least error that `error_lines` draws in its place
 
 
 def measured_on_theory(
@@ -36,56 +37,37 @@ def measured_on_theory(
     """
     dashes = ("-", "--", "-.", ":")[series % 4]
     ax.plot(theory_x, theory_y, dashes, color=COLORS["theory"], label=theory_label, zorder=2)
+    dots: dict[str, Any] = {"fmt": MARKERS[series % len(MARKERS)], "color": COLORS["measured"]}
+    dots |= {"markerfacecolor": COLORS["measured"] if series == 0 else "white"}
     bars = _arms(estimate, low, high)
-    face = COLORS["measured"] if series == 0 else "white"
-    ax.errorbar(
-        x,
-        estimate,
-        yerr=bars,
-        fmt=MARKERS[series % len(MARKERS)],
-        color=COLORS["measured"],
-        markerfacecolor=face,
-        elinewidth=1.1,
-        label=label,
-        zorder=3,
-    )
+    ax.errorbar(x, estimate, yerr=bars, **dots, elinewidth=1.1, label=label, zorder=3)
     ax.legend()
     return ax
 
 
-def error_lines(ax: Axes, x: Values, errors: Mapping[str, Values], *, floor: float = 1e-17) -> Axes:
+def error_lines(ax: Axes, x: Values, errors: Mapping[str, Values]) -> Axes:
     """Errors on double logarithmic axes, one line per method.
 
-    A logarithmic axis has no zero: errors below `floor` are drawn at the floor with a hollow
-    marker.
+    A logarithmic axis has no zero: errors below `FLOOR` are drawn there, with a hollow marker.
     """
     x = np.asarray(x, dtype=float)
     for name, look in looks(errors).items():
         error = np.asarray(errors[name], dtype=float)
-        shown = np.maximum(error, floor)
+        shown = np.maximum(error, FLOOR)
         ax.plot(x, shown, look.marker, color=look.color, linestyle=look.linestyle, label=name)
-        at = error < floor
+        at = error < FLOOR
         ax.plot(x[at], shown[at], look.marker, color=look.color, markerfacecolor="white")
     ax.set(xscale="log", yscale="log")
     ax.legend()
     return ax
 
 
-def slope_guide(
-    ax: Axes, x: tuple[float, float], y: float, slope: float, *, label: str = ""
-) -> Axes:
+def slope_guide(ax: Axes, x: tuple[float, float], y: float, slope: float) -> Axes:
     """A thin line through (x[0], y) of a given slope on double logarithmic axes, named there."""
     end = y * (x[1] / x[0]) ** slope
     ax.plot(x, (y, end), color=COLORS["neutral"], linewidth=1.0, linestyle="-", zorder=1)
-    ax.annotate(
-        label or f"slope {slope:g}",
-        (x[1], end),
-        textcoords="offset points",
-        xytext=(4, 0),
-        va="center",
-        color="#4A4A4A",
-        fontsize="small",
-    )
+    beside: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, 0), "va": "center"}
+    ax.annotate(f"slope {slope:g}", (x[1], end), **beside, color="#4A4A4A", fontsize="small")
     return ax
 
 
@@ -109,17 +91,11 @@ def forest(
     if margin is not None:
         ax.axvspan(zero - margin, zero + margin, color="#EDEDED", zorder=0, label="equivalent")
     ax.axvline(zero, color=COLORS["neutral"], linewidth=1.0, zorder=1)
+    dots: dict[str, Any] = {"fmt": "o", "color": COLORS["measured"], "elinewidth": 1.4}
     for apart, face in ((True, COLORS["measured"]), (False, "white")):
         at = ((low > zero) | (high < zero)) == apart
-        ax.errorbar(
-            estimate[at],
-            rows[at],
-            xerr=_arms(estimate[at], low[at], high[at]),
-            fmt="o",
-            color=COLORS["measured"],
-            markerfacecolor=face,
-            elinewidth=1.4,
-        )
+        bars = _arms(estimate[at], low[at], high[at])
+        ax.errorbar(estimate[at], rows[at], xerr=bars, **dots, markerfacecolor=face)
     ax.set_yticks(rows, labels=list(names))
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.yaxis.set_minor_locator(NullLocator())
@@ -141,21 +117,12 @@ def line_family(
     """
     for name, look in looks(lines).items():
         y = np.atleast_2d(np.asarray(lines[name], dtype=float))
-        single = len(y) == 1
-        marker = look.marker if markers and single else None
-        width, alpha = (1.7, 1.0) if single else (0.7, 0.6)
+        style: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
+        if len(y) == 1:
+            style = {"linewidth": 1.7, "alpha": 1.0, "marker": look.marker if markers else None}
         for place, row in enumerate(y):
             label = name if place == 0 else None
-            ax.plot(
-                x,
-                row,
-                color=look.color,
-                linestyle=look.linestyle,
-                marker=marker,
-                label=label,
-                linewidth=width,
-                alpha=alpha,
-            )
+            ax.plot(x, row, color=look.color, linestyle=look.linestyle, label=label, **style)
         if bands and name in bands:
             low, high = bands[name]
             ax.fill_between(x, low, high, color=look.color, alpha=0.16, linewidth=0)
@@ -169,7 +136,7 @@ def _arms(estimate: Values, low: Values, high: Values) -> np.ndarray:
     if (low > estimate).any() or (high < estimate).any():
         worst = int(np.argmax(np.maximum(low - estimate, estimate - high)))
         raise ValueError(
-            f"want low <= estimate <= high, got {low.flat[worst]}, {estimate.flat[worst]}, "
+            f"expected low <= estimate <= high, got {low.flat[worst]}, {estimate.flat[worst]}, "
             f"{high.flat[worst]} at position {worst}"
         )
     return np.stack([estimate - low, high - estimate])

@@ -6,31 +6,20 @@ import torch
 from torch import Tensor
 
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import one_of
+from bnlib.parameters import one_of
 
 
 def trained_names(net: SeedBatchedMLP, trainable: Sequence[str] | None) -> list[str]:
+    """The parameters that `Recipe.trainable` names.  Raises ValueError for unknown ones or none."""
     if trainable is None:
         return list(net.params)
-    kinds = {name.rstrip("0123456789") for name in net.params}
+    kinds = {name: name.rstrip("0123456789") for name in net.params}
     for wanted in trainable:
-        one_of("trainable", wanted, sorted(kinds | set(net.params)))
-    names = [n for n in net.params if n in trainable or n.rstrip("0123456789") in trainable]
+        one_of("trainable", wanted, sorted({*kinds.values(), *net.params}))
+    names = [name for name, kind in kinds.items() if name in trainable or kind in trainable]
     if not names:
-        raise ValueError("trainable: want at least one parameter, got none; None trains all")
+        raise ValueError("trainable: expected at least one parameter, got none; None trains all")
     return names
-
-
-def _flat_mask(net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]) -> Tensor:
-    for name, mask in masks.items():
-        one_of("masks", name, names)
-        if mask.shape != net.params[name].shape or mask.dtype != torch.bool:
-            raise ValueError(
-                f"masks[{name!r}]: want bool of shape {tuple(net.params[name].shape)}, "
-                f"got {mask.dtype} of shape {tuple(mask.shape)}"
-            )
-    full = [masks.get(n, torch.ones(net.params[n].shape, dtype=torch.bool)) for n in names]
-    return torch.cat([mask.flatten(1) for mask in full], 1)
 
 
 class Trained:
@@ -41,7 +30,7 @@ class Trained:
         net: SeedBatchedMLP,
         names: Sequence[str],
         masks: Mapping[str, Tensor],
-        weight_decay: float = 0.0,
+        weight_decay: float,
     ):
         self.names = names
         self.flat = torch.cat([net.params[name].flatten(1) for name in names], 1)
@@ -72,3 +61,16 @@ class Trained:
         flat = torch.cat([grad.flatten(1) for grad in grads], 1)
         # Not a product: 0 * NaN would reach a weight that is not trained.
         return flat if self.mask is None else flat.masked_fill_(~self.mask, 0.0)
+
+
+def _flat_mask(net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]) -> Tensor:
+    for name, mask in masks.items():
+        one_of("masks", name, names)
+        shape = net.params[name].shape
+        if mask.shape != shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"masks[{name!r}]: expected bool of shape {tuple(shape)}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+    full = [masks.get(n, torch.ones(net.params[n].shape, dtype=torch.bool)) for n in names]
+    return torch.cat([mask.flatten(1) for mask in full], 1)

@@ -4,8 +4,6 @@ Model r S + s is seed s at rate r. No operation reduces over models, so that one
 leaves the others as they are. Plain SGD, without momentum and without decay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnlib.interactions import gradient
 from bnlib.networks.arms import Arm, tiled
-from bnlib.training.loop import seed_losses
+from bnlib.training import right_rows, seed_losses
 
 Watch = Callable[[int, dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -48,12 +47,6 @@ class Targets(NamedTuple):
     censored: np.ndarray
 
 
-def hidden_names(params: dict[str, Tensor]) -> list[str]:
-    """The weight matrices of the hidden layers: all but the last."""
-    names = [name for name in params if name.startswith("W")]
-    return names[:-1]
-
-
 def reset_columns(params: dict[str, Tensor], norms: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every hidden unit's weights w rescaled to the norm given: W (S, out, in), norms (S, out, 1).
 
@@ -85,28 +78,32 @@ def train_sweep(
     Raises ValueError for rates that are not finite and positive, and an order of other seeds.
     """
     x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
-    step, seeds = _rates(rates, dtype), len(arm.params["W1"])
+    step, seeds = torch.as_tensor(np.asarray(rates, dtype=float)), len(arm.params["W1"])
+    if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
+        raise ValueError(f"rates: expected finite rates > 0, got {rates}")
     if order.ndim != 3 or order.shape[1] != seeds:
-        raise ValueError(f"order: want (steps, {seeds}, batch), got {tuple(order.shape)}")
-    net = arm.each(lambda value: value.to(dtype))
+        raise ValueError(f"order: expected (steps, {seeds}, batch), got {tuple(order.shape)}")
+    step, net = step.to(dtype), arm.each(lambda value: value.to(dtype))
     params = net.repeated(len(step)).params
-    start = {name: _unit_norms(params[name]) for name in hidden_names(params)}
+    hidden = [name for name in params if name.startswith("W")][:-1]
+    start = {name: _unit_norms(params[name]) for name in hidden}
     lr, losses = step.repeat_interleave(seeds), []
     for t, rows in enumerate(order):
-        loss, grads = _gradient(net, params, x[rows], y[rows])
+        loss, grads = gradient(_loss_of(net, x[rows], y[rows]), params)
         losses.append(loss)
         if watch:
             watch(t, params, grads)
         for name, value in params.items():
             value.addcmul_(grads[name], lr[(...,) + (None,) * (value.ndim - 1)], value=-1)
         params = reset_columns(params, start) if reset_norms else params
-    first = _losses(net, net.params, x[:check], y[:check])
-    last = _losses(net, params, x[:check], y[:check])
-    shape, found = (len(step), seeds), torch.stack(losses).double().numpy()
+    shape, loss = (len(step), seeds), torch.stack(losses).double().numpy()
+    checked = _loss_of(net, x[:check].expand(seeds, -1, -1), y[:check].expand(seeds, -1))
+    with torch.no_grad():
+        first, last = checked(net.params), checked(params)
     right = _accuracy(net, params, x[:check], test, dtype)
     grown = torch.cat([(_unit_norms(params[n]) / size)[..., 0] for n, size in start.items()], 1)
     ends = (v.double().numpy().reshape(shape) for v in (last, right, grown.median(1).values))
-    return Sweep(found.reshape(len(order), *shape), first.double().numpy(), *ends)
+    return Sweep(loss.reshape(len(order), *shape), first.double().numpy(), *ends)
 
 
 def rate_targets(
@@ -129,55 +126,32 @@ def rate_targets(
         stable = calm & (final < np.minimum(sweep.initial, chance))
     grid = np.log2(np.asarray(rates, dtype=float))
     best = np.where(np.isfinite(final).any(0), grid[final.argmin(0)], grid[0] - 1)
-    largest, calmest = (_largest(passed, grid) for passed in (trainable, stable))
+    largest, calmest = (
+        np.where(at, grid[:, None], grid[0] - 1).max(0) for at in (trainable, stable)
+    )
     return Targets(largest, calmest, best, trainable.sum(0), trainable[-1])
-
-
-def _largest(passed: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """The largest grid value that passes, (S,); one below the grid where none does."""
-    return np.where(passed, grid[:, None], grid[0] - 1).max(0)
-
-
-def _rates(rates: Sequence[float], dtype: torch.dtype) -> Tensor:
-    step = torch.as_tensor(np.asarray(rates, dtype=float))
-    if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
-        raise ValueError(f"rates: want finite rates > 0, got {rates}")
-    return step.to(dtype)
 
 
 def _unit_norms(weight: Tensor) -> Tensor:
     return weight.norm(dim=2, keepdim=True)
 
 
-def _gradient(
-    arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss (R S,) of each model on its batch x (S, m, d), y (S, m), and its own gradient."""
-    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-    output = arm.logits(leaves, x)
-    loss = seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
-    grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return loss.detach(), dict(zip(leaves, grads, strict=True))
+def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
+    """parameters -> loss (R S,) of each model on its batch x (S, m, d), y (S, m)."""
 
+    def loss(params: Any) -> Tensor:
+        output = arm.logits(params, x)
+        return seed_losses(output, tiled(y, len(output) // len(y)), "cross-entropy")
 
-@torch.no_grad()
-def _losses(arm: Arm, params: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Loss of each model on the same rows (n, d) as one batch, in training mode, (R S,)."""
-    output = arm.logits(params, x.expand(len(arm.params["W1"]), *x.shape))
-    return seed_losses(output, y.expand(len(output), -1), "cross-entropy")
+    return loss
 
 
 @torch.no_grad()
 def _accuracy(
     arm: Arm, params: dict[str, Tensor], x: Tensor, test: tuple[Any, Any] | None, dtype: torch.dtype
 ) -> Tensor:
-    """Share of right test rows, statistics taken from the rows x and then constant; NaN: no test.
-
-    A row whose outputs are not all finite counts as wrong.
-    """
+    """Share of right test rows, statistics of the rows x as constants; NaN: no test."""
     if test is None:
         return torch.full((len(params["W1"]),), float("nan"), dtype=dtype)
     rows, labels = torch.as_tensor(test[0], dtype=dtype), torch.as_tensor(test[1])
-    output = arm.evaluated(params, x, rows)
-    right = (output.argmax(-1) == labels) & torch.isfinite(output).all(-1)
-    return right.to(dtype).mean(1)
+    return right_rows(arm.evaluated(params, x, rows), labels).to(dtype).mean(1)

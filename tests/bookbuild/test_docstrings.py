@@ -49,11 +49,13 @@ def test_a_page_that_names_no_module_is_refused():
         list_modules("% modules: gone\n", ["a"], "lib")
 
 
-def test_private_modules_are_not_public(tmp_path):
-    for name in ("a.py", "_b.py", "__main__.py", "p/__init__.py", "p/c.py", "_q/d.py"):
+def test_private_modules_and_packages_that_define_nothing_are_not_public(tmp_path):
+    files = ("a.py", "_b.py", "__main__.py", "__init__.py", "p/__init__.py", "p/c.py", "_q/d.py")
+    for name in (*files, "r/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert public_modules(tmp_path) == ["a", "p.c"]
+    (tmp_path / "r/__init__.py").write_text("def f():\n    pass\n")
+    assert public_modules(tmp_path) == ["a", "p.c", "r"]
 
 
 def signature(*references):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracles import widgets
+from scipy.stats import chi2
 
-from bnlib import chains
+from bnlib import chains, identity
 from bnlib.chapters.chains import measure
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,24 @@ def test_what_gamma_and_beta_explain_does_not_reach_x():
 def test_two_rows_pass_nothing_and_no_pull_gives_nothing():
     assert widgets.gradient_numbers(2, [2.0, -1.0], gamma=1.0, eps=0.0)["passed"] < 1e-28
     assert widgets.gradient_numbers(4, np.zeros(4), gamma=1.0, eps=0.1)["passed"] == 0.0
+
+
+@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
+def test_with_the_populations_constants_the_expected_error_is_the_law(m):
+    error = widgets.expected_error(m, 2.0, 1.0, mu=1.0, sigma=2.0, eps=0.0)
+    assert error == pytest.approx(identity.gaussian_error(m), rel=1e-9)
+
+
+def test_the_expected_error_with_an_offset_is_the_mean_over_batches():
+    var = 2.0**2 * chi2.ppf((np.arange(100_000) + 0.5) / 100_000, 7) / 8
+    gamma, eps = np.sqrt(2.0**2 + 1.0), 1.0
+    error = widgets.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=eps)
+    scale = np.mean((gamma / np.sqrt(var + eps) - 1) ** 2 * var) / 2.0**2
+    assert error == pytest.approx(scale + 1 / 8, rel=1e-4)
+
+
+def test_the_expected_error_is_smallest_at_the_expected_batch_std():
+    best = identity.error(1 - identity.gaussian_error(8) / 2, mode="best")
+    gamma = 2.0 * (1 - identity.gaussian_error(8) / 2)
+    error = widgets.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=0.0)
+    assert error == pytest.approx(best)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import stats
+from scipy.integrate import quad
 
-from bnlib import chains, identity, laws, reference
+from bnlib import chains, identity, reference
 from bnlib.chapters.chains import measure
 from bnlib.orders import noise_floor, order_sums, subset_masks
 
@@ -69,8 +71,28 @@ def identity_numbers(
         "error": error(number),
         "errors": np.array(errors),
         "mean-error": float(np.mean(errors)) if errors else np.nan,
-        "law": laws.expected_error(m, gamma, beta, mu=MU, sigma=SIGMA, eps=eps),
+        "law": expected_error(m, gamma, beta, mu=MU, sigma=SIGMA, eps=eps),
     }
+
+
+def expected_error(
+    m: int, gamma: float, beta: float, *, mu: float, sigma: float, eps: float
+) -> float:
+    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
+
+        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
+
+    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
+    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
+    """
+
+    def density(chi: float) -> float:
+        var = sigma**2 * chi**2 / m
+        return float(stats.chi.pdf(chi, m - 1) * (gamma / np.sqrt(var + eps) - 1) ** 2 * var)
+
+    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
+    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
+    return float((scale + (beta - mu) ** 2) / sigma**2 + 1 / m)
 
 
 def chain_weights(depth: int, mean: float, spread: float) -> np.ndarray:
