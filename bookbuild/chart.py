@@ -73,7 +73,7 @@ def series(plan: Plan, parquet: Path, x: str, y: str) -> dict[str, dict[Any, lis
     if not lines:
         raise ValueError(unknown("recorded number", y, names))
     if len(lines) > _LINES:
-        raise ValueError(f"want at most {_LINES} lines to draw, got {len(lines)}: {others} vary")
+        raise ValueError(f"expected at most {_LINES} lines, got {len(lines)}: {others} vary")
     return lines
 
 

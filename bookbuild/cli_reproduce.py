@@ -41,7 +41,7 @@ def reproduce_command(
     """
     root = Path.cwd()
     if stored and (update or tables):
-        raise click.UsageError("want --stored alone, got it with --update or --full")
+        raise click.UsageError("expected --stored alone, got it with --update or --full")
     try:
         if tables:
             raise SystemExit(0 if _full(root, slugs, update) else 1)

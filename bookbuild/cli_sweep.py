@@ -61,7 +61,7 @@ def sweep_command(
       bnlib sweep forward --grid grids.toml --scheduler tcp://10.0.0.5:8786
     """
     if scheduler and workers:
-        raise click.UsageError("want --scheduler or --workers, got both")
+        raise click.UsageError("expected --scheduler or --workers, got both")
     try:
         plan = grids.plan(_found(notebook), words, root=Path.cwd())
         if axes:
@@ -132,7 +132,7 @@ def _found(notebook: Path) -> Path:
     if not notebook.is_file() and named.is_file():
         return named
     if not notebook.is_file():
-        raise ValueError(f"want a notebook, got {str(notebook)!r}, which is no file")
+        raise ValueError(f"expected a notebook, got {str(notebook)!r}, which is no file")
     return notebook
 
 

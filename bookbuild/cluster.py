@@ -143,4 +143,4 @@ def _address(scheduler: str) -> str:
     try:
         return json.loads(path.read_text(encoding="utf-8"))["address"]
     except (OSError, ValueError, KeyError) as error:
-        raise SchedulerError(f"{path}: want a Dask scheduler file, got {error!r}") from error
+        raise SchedulerError(f"{path}: expected a Dask scheduler file, got {error!r}") from error

@@ -92,7 +92,7 @@ def list_modules(text: str, modules: list[str], package: str) -> str:
     named = {name: _below(name, modules) for line in lines for name in line if name != "*"}
     empty = [name for name, below in named.items() if not below]
     if empty:
-        raise ValueError(f"% modules: want modules of {package}, got {', '.join(empty)}")
+        raise ValueError(f"% modules: expected modules of {package}, got {', '.join(empty)}")
     taken = {module for below in named.values() for module in below}
     named["*"] = [module for module in modules if module not in taken]
     sections = iter([[module for name in line for module in named[name]] for line in lines])

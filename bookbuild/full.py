@@ -44,7 +44,7 @@ def tables(root: Path, names: Sequence[str]) -> list[Table]:
             for name, entry in entries.items()
         ]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{path}: want a register of tables, got {error!r}") from error
+        raise ValueError(f"{path}: expected a register of tables, got {error!r}") from error
     words = {word: word for table in known for word in (table.name, table.chapter)}
     for name in names:
         if name not in words:
@@ -79,7 +79,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8")) | {}
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: want a table, got {error!r}") from error
+        raise ValueError(f"{path}: expected a table, got {error!r}") from error
 
 
 def compare(before: Any, now: Any, name: str = "") -> Iterator[Moved]:

@@ -103,12 +103,12 @@ def parse(declared: Mapping[str, Parameter], words: Iterable[str]) -> tuple[Grid
         if not equals:
             files += _from_file(declared, Path(word))
         elif name in common:
-            raise ValueError(f"parameter {name!r}: want one --grid {name}=..., got two")
+            raise ValueError(f"parameter {name!r}: expected one --grid {name}=..., got two")
         else:
             common[name] = _checked(declared, name, _from_words(_known(declared, name), text))
     for grid in files:
         if twice := common.keys() & grid.keys():
-            raise ValueError(f"want {sorted(twice)} in the file or as --grid, got both")
+            raise ValueError(f"expected {sorted(twice)} in the file or as --grid, got both")
     return tuple({**grid, **common} for grid in files or [{}])
 
 
@@ -132,7 +132,7 @@ def _known(declared: Mapping[str, Parameter], name: str) -> Parameter:
 
 def _checked(declared: Mapping[str, Parameter], name: str, values: Sequence[Any]) -> Sequence[Any]:
     if not values:
-        raise ValueError(f"parameter {name!r}: want values, got none")
+        raise ValueError(f"parameter {name!r}: expected values, got none")
     for value in values:
         check(declared, {name: value})
     return values
@@ -144,7 +144,7 @@ def _from_words(parameter: Parameter, text: str) -> Sequence[Any]:
             return json.loads(f"[{text}]")
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"parameter {parameter.name!r}: want lists such as [2,4],[8], got {text!r}"
+                f"parameter {parameter.name!r}: expected lists such as [2,4],[8], got {text!r}"
             ) from error
     pieces = [piece.strip() for piece in text.split(",")]
     if parameter.kind in ("int", "float") and any(":" in piece for piece in pieces):
@@ -161,7 +161,7 @@ def _span(parameter: Parameter, text: str) -> Sequence[Any]:
     """`start:stop` or `start:stop:step` as in Python, without the stop; one value is itself."""
     if ":" not in text:
         return [_single(parameter, text)]
-    want = f"parameter {parameter.name!r}: want start:stop or start:stop:step, got {text!r}"
+    want = f"parameter {parameter.name!r}: expected start:stop or start:stop:step, got {text!r}"
     try:
         start, stop, *more = [Decimal(part) for part in text.split(":")]
         (step,) = more or [Decimal(1)]
@@ -180,12 +180,13 @@ def _from_file(declared: Mapping[str, Parameter], path: Path) -> list[Grid]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"want --grid name=values or a TOML file, got {str(path)!r}") from error
+        got = repr(str(path))
+        raise ValueError(f"expected --grid name=values or a TOML file, got {got}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: want a TOML file of grids: {error}") from error
+        raise ValueError(f"{path}: expected a TOML file of grids: {error}") from error
     tables = content["grid"] if isinstance(content.get("grid"), list) else [content]
     if not tables or not all(isinstance(table, dict) for table in tables):
-        raise ValueError(f"{path}: want tables [[grid]] of names and values")
+        raise ValueError(f"{path}: expected tables [[grid]] of names and values")
     try:
         return [
             {

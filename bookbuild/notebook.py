@@ -30,7 +30,7 @@ def read(path: Path) -> nbformat.NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        raise ValueError(f"{path}: want a Jupyter notebook (.ipynb), got {error}") from error
+        raise ValueError(f"{path}: expected a Jupyter notebook (.ipynb), got {error}") from error
 
 
 def find(root: Path, slugs: Sequence[str] = ()) -> list[Path]:
@@ -62,7 +62,7 @@ def parameters(notebook: Any) -> dict[str, Parameter]:
     """
     cells = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
     if len(cells) > 1:
-        raise ValueError(f"want one cell tagged 'parameters', got {len(cells)}")
+        raise ValueError(f"expected one cell tagged 'parameters', got {len(cells)}")
     if not cells:
         return {}
     comments = _comments(cells[0].source)
@@ -126,14 +126,14 @@ def _comments(source: str) -> dict[int, str]:
 def _declaration(line: ast.stmt, comments: dict[int, str]) -> Parameter:
     place = f"line {line.lineno} of the parameters cell"
     if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
-        raise ValueError(f"{place}: want `name: type = literal`, got {ast.unparse(line)!r}")
+        raise ValueError(f"{place}: expected `name: type = literal`, got {ast.unparse(line)!r}")
     kind = ast.unparse(line.annotation).split("[")[0]
     if kind not in TYPES:
-        raise ValueError(f"{place}: want a type out of {sorted(TYPES)}, got {kind!r}")
+        raise ValueError(f"{place}: expected a type out of {sorted(TYPES)}, got {kind!r}")
     try:
         default = ast.literal_eval(line.value) if line.value else None
     except ValueError as error:
-        raise ValueError(f"{place}: want a literal, got {ast.unparse(line)!r}") from error
+        raise ValueError(f"{place}: expected a literal, got {ast.unparse(line)!r}") from error
     on_lines = range(line.lineno, (line.end_lineno or line.lineno) + 1)
     comment = next((comments[n] for n in reversed(on_lines) if n in comments), "")
     parameter = Parameter(line.target.id, kind, default, comment, **_allowed(comment))

@@ -121,10 +121,10 @@ def _files(entries: list[dict[str, Any]]) -> Iterator[str]:
 def _article(html: Path, docname: str) -> Tag:
     path = html / f"{docname}.html"
     if not path.is_file():
-        raise ValueError(f"want the built page {path}, found none: run `make book` first")
+        raise ValueError(f"expected the built page {path}, found none: run `make book` first")
     article = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").select_one("article")
     if article is None:
-        raise ValueError(f"{path}: want an <article>, found none")
+        raise ValueError(f"{path}: expected an <article>, found none")
     _clean(article)
     for picture in article.select("img[src]"):
         picture["src"] = posixpath.normpath(

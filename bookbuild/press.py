@@ -34,7 +34,7 @@ class Press:
         self._page.evaluate("(formulas) => press.typeset(formulas)", _numbered(formulas))
 
     def mathml(self, formulas: list[Formula]) -> list[str]:
-        """The formulas as MathML; a tag stands in the formula, for want of readers that know it."""
+        """The formulas as MathML; a tag stands in the formula, for expected of readers that know it."""
         return self._page.evaluate("(formulas) => press.mathml(formulas)", _numbered(formulas))
 
     def fit(self) -> None:
@@ -60,7 +60,7 @@ def press(document: str, html: Path) -> Iterator[Press]:
 
     path = shutil.which("chromium")
     if path is None:
-        raise ValueError("want Debian's `chromium` on the path, found none: install the package")
+        raise ValueError("expected Debian's `chromium` on the path, got none: install it")
     missing: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_ARGS)

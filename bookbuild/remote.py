@@ -84,7 +84,8 @@ def _compare(task: Task) -> None:
     here = sources.environment(Path())
     for name, want in task.parts["environment"].items():
         if name != "lock" and here[name] != want:
-            raise MismatchError(f"{name}: want {want}, which the key was made of, got {here[name]}")
+            got = here[name]
+            raise MismatchError(f"{name}: expected {want}, which the key was made of, got {got}")
 
 
 def _digest(path: Path) -> str | None:

@@ -63,7 +63,8 @@ def read(root: Path, slug: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: want a baseline, got {type(error).__name__}: {error}") from error
+        got = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: expected a baseline, got {got}") from error
 
 
 def compare(baseline: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Moved]:

@@ -200,6 +200,32 @@ def test_masked_training_moves_exactly_the_chosen_weights(optimizer, data):
     assert torch.equal(net.params["gamma1"], start["gamma1"])
 
 
+def test_decay_shrinks_trained_weight_matrices_and_nothing_else(data):
+    """One step by hand: W <- W - lr (g + decay W)."""
+    runs = {}
+    for decay in (0.0, 0.1):
+        net = SeedBatchedMLP(Spec((6, 8, 3)), SEEDS)
+        start = {name: value.clone() for name, value in net.params.items()}
+        recipe = {"steps": 1, "batch": 32, "lr": 0.5, "weight_decay": decay}
+        training.train(net, *data, trainable=["W1", "gamma", "beta", "b"], **recipe)
+        runs[decay] = net.params
+    for name, value in start.items():
+        shrunk = (0.5 * 0.1 if name == "W1" else 0.0) * value
+        torch.testing.assert_close(runs[0.1][name], runs[0.0][name] - shrunk)
+    for wrong in ({"weight_decay": -1.0}, {"weight_decay": 0.1, "optimizer": "adam"}):
+        with pytest.raises(ValueError, match="weight_decay: want"):
+            training.Recipe(steps=1, batch=2, lr=0.1, **wrong)
+
+
+def test_masked_weights_do_not_decay(data):
+    net = SeedBatchedMLP(Spec((6, 8, 3)), SEEDS)
+    start, mask = net.params["W1"].clone(), torch.rand(len(SEEDS), 8, 6) > 0.5
+    recipe = {"steps": 3, "batch": 32, "lr": 0.1, "weight_decay": 0.5}
+    training.train(net, *data, masks={"W1": mask}, **recipe)
+    assert torch.equal(net.params["W1"][~mask], start[~mask])
+    assert not torch.equal(net.params["W1"][mask], start[mask])
+
+
 def test_mean_squared_error_of_a_linear_map_goes_to_zero_and_matches_numpy():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(50, 4))
@@ -352,3 +378,14 @@ def test_an_unknown_option_and_a_frozen_norm_without_statistics_are_refused(data
         training.train(SeedBatchedMLP(ARMS["batch"], SEEDS), *data, **RECIPE, nesterov=True)
     with pytest.raises(ValueError, match="'frozen': expected stats"):
         training.train(SeedBatchedMLP(Spec((6, 12, 3), norm="frozen"), SEEDS), *data, **RECIPE)
+
+
+def test_one_thread_lasts_as_long_as_its_block_even_if_that_fails():
+    @training.one_thread()
+    def fails():
+        raise ValueError(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="1"):
+        fails()
+    assert torch.get_num_threads() == before

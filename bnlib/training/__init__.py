@@ -6,7 +6,8 @@ data and recipe give the same bytes.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ from bnlib.networks.batches import batch_order as batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics, Trace
 from bnlib.networks.spec import ROW_STATISTICS, Spec
 from bnlib.parameters import one_of
-from bnlib.training.parameters import Trained, trained_names
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine")
@@ -127,6 +127,20 @@ class Picked(NamedTuple):
     at_edge: bool
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: sums in one order, and small tensors that are not shared out.
+
+    Also decorates a function.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train(
     net: SeedBatchedMLP,
     x: Any,
@@ -151,7 +165,7 @@ def train(
     rows = fit_rows(net, x, y, how.loss)
     _check_statistics(net, how.batch, stats)
     rate = how.rates(len(net.seeds), net.dtype)
-    trained = Trained(net, trained_names(net, how.trainable), masks or {}, how.weight_decay)
+    trained = _Trained(net, trained_names(net, how.trainable), masks or {}, how.weight_decay)
     order = _order(net, rows.x.shape[1], how, order)
     update = _adam(trained.flat) if how.optimizer == "adam" else _sgd(trained.flat, how.momentum)
     losses = torch.empty(how.steps, len(net.seeds), dtype=net.dtype)
@@ -168,6 +182,19 @@ def train(
     net.params = {name: value.detach().clone() for name, value in trained.all.items()}
     history = losses.double().numpy()
     return History(history, _diverged_at(history, trained.flat))
+
+
+def trained_names(net: SeedBatchedMLP, trainable: Sequence[str] | None) -> list[str]:
+    """The parameters that `Recipe.trainable` names.  Raises ValueError for unknown ones or none."""
+    if trainable is None:
+        return list(net.params)
+    kinds = {name: name.rstrip("0123456789") for name in net.params}
+    for wanted in trainable:
+        one_of("trainable", wanted, sorted({*kinds.values(), *net.params}))
+    names = [name for name, kind in kinds.items() if name in trainable or kind in trainable]
+    if not names:
+        raise ValueError("trainable: expected at least one parameter, got none; None trains all")
+    return names
 
 
 def seed_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:
@@ -255,6 +282,60 @@ def pick_rate(
     scores, diverged = scores.reshape(many, -1), diverged.reshape(many, -1)
     best = int(scores.mean(1).argmax())
     return Picked(float(grid[best]), grid, scores, diverged, best in (0, many - 1))
+
+
+class _Trained:
+    """The trained parameters as one matrix (S, P), seen through leaves that carry gradients."""
+
+    def __init__(
+        self,
+        net: SeedBatchedMLP,
+        names: Sequence[str],
+        masks: Mapping[str, Tensor],
+        weight_decay: float,
+    ):
+        self.names = names
+        self.flat = torch.cat([net.params[name].flatten(1) for name in names], 1)
+        self.mask = _flat_mask(net, names, masks) if masks else None
+        rates = [weight_decay if name.startswith("W") else 0.0 for name in names]
+        columns = [torch.full_like(net.params[n][:1], r) for n, r in zip(names, rates, strict=True)]
+        self.decay = torch.cat([column.flatten(1) for column in columns], 1)
+        self.decay = self.decay if self.mask is None else self.decay * self.mask
+        parts = self.views(self.flat, net)
+        self.leaves = [parts[name].detach().requires_grad_() for name in names]
+        self.all = {**net.params, **dict(zip(names, self.leaves, strict=True))}
+
+    def views(self, flat: Tensor, net: SeedBatchedMLP) -> dict[str, Tensor]:
+        """The matrix cut into name -> (S, ...)."""
+        parts = flat.split([net.params[name][0].numel() for name in self.names], 1)
+        return {
+            name: part.unflatten(1, net.params[name].shape[1:])
+            for name, part in zip(self.names, parts, strict=True)
+        }
+
+    def decayed(self, grad: Tensor) -> Tensor:
+        """The gradient plus weight_decay W, where a weight matrix is trained; a new matrix."""
+        return torch.addcmul(grad, self.flat, self.decay)
+
+    def gradient(self, losses: Tensor) -> Tensor:
+        """Gradients of each seed's own loss, (S, P), zero where a mask forbids training."""
+        grads = torch.autograd.grad(losses.sum(), self.leaves)
+        flat = torch.cat([grad.flatten(1) for grad in grads], 1)
+        # Not a product: 0 * NaN would reach a weight that is not trained.
+        return flat if self.mask is None else flat.masked_fill_(~self.mask, 0.0)
+
+
+def _flat_mask(net: SeedBatchedMLP, names: Sequence[str], masks: Mapping[str, Tensor]) -> Tensor:
+    for name, mask in masks.items():
+        one_of("masks", name, names)
+        shape = net.params[name].shape
+        if mask.shape != shape or mask.dtype != torch.bool:
+            raise ValueError(
+                f"masks[{name!r}]: expected bool of shape {tuple(shape)}, "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+    full = [masks.get(n, torch.ones(net.params[n].shape, dtype=torch.bool)) for n in names]
+    return torch.cat([mask.flatten(1) for mask in full], 1)
 
 
 def _check_statistics(net: SeedBatchedMLP, batch: int, stats: Statistics | None) -> None:

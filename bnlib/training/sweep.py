@@ -127,7 +127,7 @@ def rate_targets(
     grid = np.log2(np.asarray(rates, dtype=float))
     best = np.where(np.isfinite(final).any(0), grid[final.argmin(0)], grid[0] - 1)
     largest, calmest = (
-        np.where(passed, grid[:, None], grid[0] - 1).max(0) for passed in (trainable, stable)
+        np.where(at, grid[:, None], grid[0] - 1).max(0) for at in (trainable, stable)
     )
     return Targets(largest, calmest, best, trainable.sum(0), trainable[-1])
 

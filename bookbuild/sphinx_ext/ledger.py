@@ -40,7 +40,7 @@ def register(path: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"{path.name}: claim {claim.get('id')!r} lacks {field!r}")
         if claim["expected"] not in VERDICTS:
             got = claim["expected"]
-            raise ValueError(f"{path.name}: {claim['id']}: want one of {VERDICTS}, got {got!r}")
+            raise ValueError(f"{path.name}: {claim['id']}: expected one of {VERDICTS}, got {got!r}")
     return claims
 
 

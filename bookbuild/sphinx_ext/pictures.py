@@ -29,10 +29,11 @@ def check_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         alt = node.get("alt", "").strip()
         if DECORATIVE in node.get("classes", []):
             if alt:
-                logger.warning("decorative picture: want no alt text, got %r", alt, location=node)
+                message = "decorative picture: expected no alt text, got %r"
+                logger.warning(message, alt, location=node)
         elif len(alt) < _SHORTEST or _FILE_NAME.search(alt):
             logger.warning(
-                "picture %s: want an alt text that says the finding, got %r; a picture without "
+                "picture %s: expected an alt text that says the finding, got %r; a picture without "
                 "content has the class %r", node["uri"], alt, DECORATIVE, location=node,
             )  # fmt: skip
 

@@ -81,7 +81,8 @@ def _closing(css: str, opening: int) -> int:
         depth += {"{": 1, "}": -1}.get(found[0], 0)
         if not depth:
             return found.end()
-    raise ValueError(f"want balanced braces, got {css[opening : opening + 60]!r} without an end")
+    start = css[opening : opening + 60]
+    raise ValueError(f"expected balanced braces, got {start!r} without an end")
 
 
 def _split(head: str) -> Iterable[str]:

@@ -85,7 +85,7 @@ def calm_script(app: Sphinx, error: Exception | None) -> None:
     if _CALM in text:
         return
     if _MEASURES not in text:
-        raise ExtensionError(f"{script.name}: want {_MEASURES!r} in it; is it another version?")
+        raise ExtensionError(f"{script.name}: expected {_MEASURES!r} in it; is it another version?")
     script.write_text(text.replace(_MEASURES, _CALM), encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ def held(doctree: nodes.document) -> list[str]:
     names = list(dict.fromkeys(name for text in raw for name in _HOLDER.findall(text)))
     for name in names:
         if name not in SCRIPTS:
-            raise ValueError(f"want a widget out of {sorted(SCRIPTS)}, got 'bn-{name}'")
+            raise ValueError(f"expected a widget out of {sorted(SCRIPTS)}, got 'bn-{name}'")
     return names
 
 

@@ -172,7 +172,7 @@ def test_a_library_edit_runs_who_imports_it_and_pages_follow_and_a_revert_runs_n
     assert "Pasted: 3.250" in book.words("book/index")
     assert "The number is 3.25." in book.words("book/claims")
     assert "6.5" in book.words("notebooks/indirect")
-    assert "6 changed" in edited.text, "want all but the chapter apart to be read again"
+    assert "6 changed" in edited.text, "expected all but the chapter apart to be read again"
 
     _edit(book.root / "minilib/low.py", "3.25", "2.5")
     reverted = book.build()

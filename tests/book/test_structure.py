@@ -17,11 +17,9 @@ PAGES = sorted((ROOT / "book").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROSE = [*PAGES, *NOTEBOOKS]
 TAG = re.compile(r"\[(BN\.\d+)\]")
-# Fences whose body is not prose: code in a language, cells, mathematics, directives without text.
-NOT_PROSE = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})(?:(?!\{)|\{(?:code-cell|math|eval-rst|bibliography)\}).*?^(?P=fence)\s*$",
-    re.M | re.S,
-)
+# A fence whose body is not prose: code in a language, cells, mathematics, directives without text.
+FENCE = re.compile(r"(?P<fence>`{3,}|:{3,})(?P<info>.*)")
+NOT_PROSE = re.compile(r"[^{]|\{(code-cell|math|eval-rst|bibliography|literalinclude)\}")
 
 
 def cells(path, kind):
@@ -170,11 +168,26 @@ def test_the_citation_on_the_home_page_is_that_of_the_metadata():
     assert names == [author["name"] for author in citation["authors"]]
 
 
+def prose(lines):
+    """The lines outside fences, and those in directives that hold prose; fences may nest."""
+    within = []  # of each open fence: its marks, and whether its body is prose
+    for line in lines:
+        fence = FENCE.match(line.strip())
+        if fence and within and not fence["info"] and fence["fence"] == within[-1][0]:
+            within.pop()
+        elif within and not within[-1][1]:
+            continue
+        elif fence:
+            body = bool(fence["info"]) and not NOT_PROSE.match(fence["info"])
+            within.append((fence["fence"], body))
+        else:
+            yield line
+
+
 def typed_decimals(text):
     """Decimals in the prose of a Markdown text, outside code, mathematics, roles and addresses."""
-    text = NOT_PROSE.sub("", text)
-    # The fences of directives with prose in them, and the options below.
-    text = re.sub(r"^\s*(?:`{3,}|:{3,}|:[\w-]+:).*$", "", text, flags=re.M)
+    text = "\n".join(prose(text.splitlines()))
+    text = re.sub(r"^\s*:[\w-]+:.*$", "", text, flags=re.M)  # options of directives
     text = re.sub(r"\$\$.*?\$\$|\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", text, flags=re.S)
     text = re.sub(r"(`+).+?\1|(?<!\\)\$[^$]+\$|https?://\S+|\]\([^)]*\)", "", text, flags=re.S)
     return re.findall(r".{0,30}(?<![\w.])\d+\.\d+.{0,10}", text)
@@ -189,6 +202,10 @@ def test_the_search_for_typed_decimals_finds_one_and_skips_code_and_mathematics(
     typed = "The median was 0.31.\n\n```{note}\nAnd 2.5 times.\n```\n"
     assert [hit.strip()[-5:] for hit in typed_decimals(typed)] == ["0.31.", "imes."]
     assert typed_decimals("`0.1`, $a=0.9$\n\n$$\n1.5\n$$\n\n```bash\nx 3.11\n```\n") == []
+    after = "```{exercise}\nWhy?\n```\n\nIt was 0.5.\n\n```{note}\nYes.\n```\n"
+    assert typed_decimals(after) == ["It was 0.5."], "a closing fence opens nothing"
+    folded = "````{admonition} In code\n```{literalinclude} a.py\nx = 0.5\n```\n0.7 here\n````\n"
+    assert typed_decimals(folded) == ["0.7 here"]
 
 
 def test_the_api_page_shows_every_public_module_once():

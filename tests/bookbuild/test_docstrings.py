@@ -45,7 +45,7 @@ def test_a_page_lists_the_named_modules_in_order_and_the_rest_once():
 
 
 def test_a_page_that_names_no_module_is_refused():
-    with pytest.raises(ValueError, match="want modules of lib, got gone"):
+    with pytest.raises(ValueError, match="expected modules of lib, got gone"):
         list_modules("% modules: gone\n", ["a"], "lib")
 
 

@@ -114,7 +114,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(project, signum):
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, start_new_session=True)
     _wait(lambda: (root / "notebooks" / "started").exists())
     family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 2, "want a worker and a kernel"
+    assert len(family) >= 2, "expected a worker and a kernel"
     os.kill(process.pid, signum)
     process.communicate(timeout=20)
     assert process.returncode != 0

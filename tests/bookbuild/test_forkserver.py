@@ -122,7 +122,7 @@ def _server(heavy=False):
 def test_one_server_serves_many_runs_and_has_no_thread_when_it_forks(plan, capsys):
     lines = "import os\nprint(os.getppid(), os.getpid())"
     texts = {_text(plan("n", lines, folder=str(i))) for i in range(2)}
-    assert len(texts) == 2, "want a kernel of its own for each run"
+    assert len(texts) == 2, "expected a kernel of its own for each run"
     server = _server()
     assert server.refusal == ""
     threads = psutil.Process(server.process.pid).num_threads()
@@ -225,7 +225,7 @@ def test_kernels_and_servers_end_with_a_command_that_is_killed(plan, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", script, run.notebook, tmp_path])
     _wait((tmp_path / "notebooks" / "started").exists)
     family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) == 3, "want a server, a worker and a kernel"
+    assert len(family) == 3, "expected a server, a worker and a kernel"
     process.kill()
     process.wait()
     _wait(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))

@@ -92,11 +92,11 @@ def test_every_other_value_is_a_difference_but_those_of_versions(before, now, na
 
 def test_what_is_unknown_or_damaged_is_told(project):
     assert "did you mean 'squares'" in _command("square").output
-    assert "want --stored alone" in _command("--stored").output
+    assert "expected --stored alone" in _command("--stored").output
     (project / "results" / "squares-full.json").write_text("[")
-    assert "squares-full.json: want a table" in _command().output
+    assert "squares-full.json: expected a table" in _command().output
     (project / "results" / "full.toml").write_text("[a]\nchapter = 3\n")
-    assert "full.toml: want a register of tables" in _command().output
+    assert "full.toml: expected a register of tables" in _command().output
 
 
 def test_every_large_table_of_the_book_is_registered_with_a_module_that_exists():

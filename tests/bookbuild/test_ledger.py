@@ -63,5 +63,5 @@ def test_a_register_is_read_and_an_entry_that_lacks_something_is_refused(tmp_pat
     for field in CLAIM:
         with pytest.raises(ValueError, match=f"lacks '{field}'"):
             _register(tmp_path, {k: v for k, v in CLAIM.items() if k != field})
-    with pytest.raises(ValueError, match=r"large: want one of .*, got 'true'"):
+    with pytest.raises(ValueError, match=r"large: expected one of .*, got 'true'"):
         _register(tmp_path, CLAIM | {"expected": "true"})

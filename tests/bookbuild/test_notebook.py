@@ -41,12 +41,12 @@ def test_brackets_in_plain_words_are_no_range(declared):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("a: int = 2 * 3", "want a literal"),
-        ("a: int = other", "want a literal"),
+        ("a: int = 2 * 3", "expected a literal"),
+        ("a: int = other", "expected a literal"),
         ("a = 2", "name: type = literal"),
         ("a, b = 2, 3", "name: type = literal"),
         ("import os", "name: type = literal"),
-        ("a: dict = {}", "want a type out of"),
+        ("a: dict = {}", "expected a type out of"),
         ("a: int = 2.5", "expected int"),
         ("a: int = 1  # too small [2, 3]", r"\[2, 3\], got 1"),
     ],
@@ -140,5 +140,5 @@ def test_a_cell_that_is_not_plain_python_counts_as_importing_everything(tmp_path
 def test_a_file_that_is_no_notebook_is_named(tmp_path):
     path = tmp_path / "n.ipynb"
     path.write_text("no json")
-    with pytest.raises(ValueError, match=r"n\.ipynb: want a Jupyter notebook"):
+    with pytest.raises(ValueError, match=r"n\.ipynb: expected a Jupyter notebook"):
         nb.read(path)

@@ -125,7 +125,7 @@ def test_an_update_makes_a_baseline_a_second_look_agrees_and_a_moved_value_is_na
     ratio = dict(baseline["records"]["ratio"])
     assert ratio == {"value": 0.1, "low": 0.05, "high": 0.25, "unit": "s", "tolerance": 1e-5}
     assert baseline["claims"] == {"large": "holds"}
-    assert not (book / "_build").exists(), "want a store that is gone afterwards"
+    assert not (book / "_build").exists(), "expected a store that is gone afterwards"
 
     same = _command()
     assert (same.exit_code, same.stdout) == (0, "one: 4 values, 1 verdicts as published\n")
@@ -158,4 +158,4 @@ def test_a_damaged_baseline_is_named(book):
     (book / "results" / "one.json").write_text('{"records": ')
     result = _command("one")
     assert result.exit_code == 1
-    assert "results/one.json: want a baseline, got JSONDecodeError" in result.output
+    assert "results/one.json: expected a baseline, got JSONDecodeError" in result.output

@@ -49,7 +49,7 @@ def test_print_and_epub_keep_the_pictures():
 
 
 def test_a_widget_without_a_script_is_refused():
-    with pytest.raises(ValueError, match=r"want a widget out of .*, got 'bn-chian'"):
+    with pytest.raises(ValueError, match=r"expected a widget out of .*, got 'bn-chian'"):
         _loaded(_page("<bn-chian>"))
 
 

@@ -8,7 +8,7 @@ from oracles import widgets
 from scipy.stats import chi2
 
 from bnlib import chains, identity
-from bnlib.experiments import chains as trials
+from bnlib.chapters.chains import measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,8 +38,8 @@ def test_constants_of_a_batch_restore_it():
 def test_a_plain_chain_has_the_orders_and_the_matched_step_of_the_chapter(depth):
     w = widgets.chain_weights(depth, 1.2, 0.4)
     found = widgets.chain_numbers(w, normalized=False, promise=0.5)
-    step = trials.matched_step(w, 0.25)  # target 0: r is half of the promise
-    orders = chains.chain_orders(w, trials.gradients(w), 1.0, step=step) / w.prod()
+    step = measure.matched_step(w, 0.25)  # target 0: r is half of the promise
+    orders = chains.chain_orders(w, measure.gradients(w), 1.0, step=step) / w.prod()
     assert found["step"] == pytest.approx(step)
     assert found["orders"] == pytest.approx(orders, rel=1e-9)
     assert found["above"] <= found["bound"] * (1 + 1e-9)

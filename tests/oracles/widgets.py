@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 from bnlib import chains, identity, reference
-from bnlib.experiments import last_hidden
+from bnlib.chapters.chains import measure
 from bnlib.orders import noise_floor, order_sums, subset_masks
 
 MU, SIGMA = 1.0, 2.0  # of the population that the identity widget draws from
@@ -110,14 +110,14 @@ def chain_numbers(
     rounding: what each order may carry with normalization, where it is a sum over subsets.
     """
     x, eps = np.array([-1.0, 1.0]), CHAIN_EPS if normalized else None
-    pull = last_hidden.scalar_pull(w, x, np.zeros(2), eps=eps)
-    square = float((last_hidden.gradient_moves(w, pull, 1.0) ** 2).sum())  # (L / |g|)^2
+    pull = measure.scalar_pull(w, x, np.zeros(2), eps=eps)
+    square = float((measure.gradient_moves(w, pull, 1.0) ** 2).sum())  # (L / |g|)^2
     if step is None:
         assert promise is not None
         step = promise * square / pull.loss
     promise = step * pull.loss / square
-    moves = last_hidden.gradient_moves(w, pull, promise)
-    losses = last_hidden.subset_losses(w, moves, x, np.zeros(2), eps=eps)
+    moves = measure.gradient_moves(w, pull, promise)
+    losses = measure.subset_losses(w, moves, x, np.zeros(2), eps=eps)
     output = np.sqrt(2 * pull.loss) * np.sign(w.prod())
     rounding = np.zeros(len(w) + 1)
     if normalized:

@@ -30,7 +30,7 @@ def test_a_scheduler_and_workers_that_die_and_come_back_lose_nothing(book, clust
     before = len(toy.stored())
     wait_for(lambda: len(toy.stored()) > before)
     kept = toy.stored()
-    assert len(kept) < 6, "want a sweep that is not done yet"
+    assert len(kept) < 6, "expected a sweep that is not done yet"
     scheduler.send_signal(signal.SIGKILL)
     assert scheduler.wait() == -signal.SIGKILL
     cluster.scheduler()

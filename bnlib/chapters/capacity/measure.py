@@ -23,7 +23,7 @@ from bnlib.networks.batches import weight_mask
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
-from bnlib.training.parameters import trained_names
+from bnlib.training import trained_names
 from bnlib.verdicts import simultaneous
 
 FOUR = ("none", "gamma", "beta", "both")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bnlib import parameters
+from bnlib import parameters, training
 from bnlib import stored as tables
 from bnlib.chapters.covariate_shift import decide, figures, measure
 from bnlib.landscape import RELU_FACTOR, UNITS
@@ -79,7 +79,7 @@ class Settings(parameters.Settings):
         return dict(zip(UNITS, (self.raw_steps, *[self.matched_steps] * 2), strict=True))
 
 
-@measure.one_thread()
+@training.one_thread()
 def theorem(given: Settings) -> Section:
     """The interaction of a step as an integral of covariate shift, and its left endpoint."""
     theorem = measure.theorem(given.bench(4), given.identity_depth)
@@ -95,7 +95,7 @@ def theorem(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def on_the_way(given: Settings) -> Section:
     """Both quantities along training, at step sizes that people use."""
     rates = given.rates[:4]
@@ -109,7 +109,7 @@ def on_the_way(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def who_shifts(given: Settings) -> Section:
     """Covariate shift of the arms along training, under each rule for the step."""
     rules = given.rate_rules
@@ -136,7 +136,7 @@ def who_shifts(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def noise(given: Settings) -> Section:
     """Noise after the norm that raises the shift of distributions on purpose."""
     bench = given.bench(given.noise_seeds)
@@ -169,7 +169,7 @@ def noise(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def smoothness(given: Settings) -> Section:
     """Loss and gradient along the gradient, in raw, matched and layer-normalized steps."""
     bench, looked = given.bench(given.seeds, given.landscape_steps), given.looked_along
@@ -196,7 +196,7 @@ def smoothness(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def coupling(given: Settings) -> Section:
     """Blocks of the Hessian at the start and after steps on one batch."""
     size = given.block_depth, given.block_steps, given.probes
@@ -218,7 +218,7 @@ def coupling(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def spectrum(given: Settings) -> Section:
     """Both ends of the spectrum of the Hessian, in the same states."""
     size = given.block_depth, given.block_steps
@@ -232,7 +232,7 @@ def spectrum(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def explosion(given: Settings) -> Section:
     """How the squared gradient grows from layer to layer on its way down."""
     bench, depth, (width, batch) = given.bench(4), given.explosion_depth, given.sizes[0]

@@ -8,7 +8,6 @@ measured on the way is measured in float64, on the batch of the step that comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import product
@@ -42,17 +41,6 @@ GRADIENT = "gradient norm"
 
 Step = float | Tensor
 Pace = tuple[float, float]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: sums in several may be rounded in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def only(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bnlib import derivatives, laws, parameters, statistics
+from bnlib import derivatives, laws, parameters, statistics, training
 from bnlib.chapters.gradient import decide, figures, measure, witnesses
 from bnlib.parameters import parameter
 from bnlib.results import Record, Section
@@ -116,7 +116,7 @@ def relatives(rng: Rng) -> Section:
     return Section(values=rng, claims=(unbiased, evaluation))
 
 
-@measure.one_thread()
+@training.one_thread()
 def dead_bias(given: Settings) -> Section:
     """The gradient of a bias before BN, next to that of the weights."""
     _, x, y = measure.digits(given.seeds)
@@ -127,7 +127,7 @@ def dead_bias(given: Settings) -> Section:
     return Section(claims=(decide.dead_bias(*shares),))
 
 
-@measure.one_thread()
+@training.one_thread()
 def weights(given: Settings) -> Section:
     """How weights before BN relate to their gradients, and how they grow."""
     (_, x, y), offsets = measure.digits(given.seeds), (0.0, 1e-5, 0.1)
@@ -165,7 +165,7 @@ def random_pairs(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def small_batches(given: Settings, pairs: measure.Pairs) -> Section:
     """The same training with two, three, four and eight rows; values: its arms by (m, eps)."""
     arms = {(m, eps): measure.train_arm(given, m, eps=eps) for eps in OFFSETS for m in SIZES}
@@ -188,7 +188,7 @@ def small_batches(given: Settings, pairs: measure.Pairs) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def controls(given: Settings, arms: dict[tuple[int, float], measure.Arm], rng: Rng) -> Section:
     """Two rows against three when one thing about the training changes."""
     rng, rows, records = deepcopy(rng), {}, []
@@ -208,7 +208,7 @@ def controls(given: Settings, arms: dict[tuple[int, float], measure.Arm], rng: R
     return Section(values=rng, records=tuple(records), tables={"controls": table})
 
 
-@measure.one_thread()
+@training.one_thread()
 def averaging(given: Settings) -> Section:
     """Does averaging rescue the mean gradient? One pair a step, many pairs, one large batch."""
     records, rows = [], {}
@@ -227,7 +227,7 @@ def averaging(given: Settings) -> Section:
     )
 
 
-@measure.one_thread()
+@training.one_thread()
 def rounding(given: Settings) -> Section:
     """Float32 kernels far from zero, and on inputs that break them."""
     rng, far = np.random.default_rng(given.seed), 10.0 ** np.arange(2, 6.5, 0.5)

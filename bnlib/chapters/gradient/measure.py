@@ -7,8 +7,6 @@ are those of each seed's own mean loss. Where random numbers are drawn, `rng` co
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,17 +29,6 @@ Array = np.ndarray
 Rng = np.random.Generator
 WIDTHS = (64, 32, 10)
 PRECISIONS = (torch.float64, torch.float32)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch add up in one order; afterwards it has its threads back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def library_examined(rng: Rng) -> tuple[dict[str, witnesses.Disagreement], bool]:

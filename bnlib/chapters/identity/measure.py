@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import pandas as pd
 import torch
 from scipy.signal import lfilter
 
-from bnlib import absorption, identity, kernels, laws, reference, running
+from bnlib import absorption, identity, kernels, laws, reference, running, training
 from bnlib.gauge import Norm, fold_bn
 from bnlib.populations import POPULATIONS, Population
 from bnlib.statistics import Interval, mean_interval
@@ -27,17 +26,6 @@ KERNELS = {
 OFFSETS = (0, 1, 1e2, 1e4, 1e6, 1e7)  # |mu| / sigma
 CHANNELS, RATE = 16, 0.1  # of the descent: channels a seed, learning rate
 STEPS = (0, 3, 10, 20, 30, 45, 60, 80, 100, 150, 200, 300)  # where `approach` looks
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in torch in one order, whatever the machine; the process keeps its own setting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def shown(interval: Sequence[Any], digits: int = 4) -> str:
@@ -66,7 +54,7 @@ def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
     return np.abs(y - x).max(axis=0)
 
 
-@one_thread()
+@training.one_thread()
 def worst_errors(seed: int, seeds: int, offsets: Sequence[float] = OFFSETS) -> pd.DataFrame:
     """Largest `restoring_error` in sigma over seeds: a row a (dtype, kernel), a column an offset.
 
@@ -304,7 +292,7 @@ def arriving(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return dy, passed_on(x, dy)
 
 
-@one_thread()
+@training.one_thread()
 def redundancy_gaps(rng: np.random.Generator, *, rate: float) -> dict[str, float]:
     """Largest change of the outputs when gamma (and beta) are moved into a neighboring layer.
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from bnlib import data, identity, statistics, training
-from bnlib.chapters.identity.measure import one_thread
 from bnlib.networks.efficientnet import EfficientNetLite, shipped_state_dict
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
@@ -99,7 +98,7 @@ def _backprop(given: Given, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tenso
     return seen.output.detach(), dw.flatten(1), dz
 
 
-@one_thread()
+@training.one_thread()
 def partings(plain: Plain, *, steps: int = 100) -> tuple[dict[str, np.ndarray], Plain]:
     """Distance of W1 with and without the inserted layer over how far the plain W1 has moved.
 
@@ -131,7 +130,7 @@ def partings(plain: Plain, *, steps: int = 100) -> tuple[dict[str, np.ndarray], 
     return parted, plain._replace(net=trained)
 
 
-@one_thread()
+@training.one_thread()
 def loss_changes(plain: Plain, sizes: Sequence[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Change of the test loss by a layer that restores the population of the training rows, (S,).
 
@@ -233,7 +232,7 @@ def design_effects(inputs: Mapping[str, Inputs], *, seed: int) -> pd.DataFrame:
     return pd.DataFrame(effects).T.rename_axis(["layer", "N"])
 
 
-@one_thread()
+@training.one_thread()
 def photographs(crops: int, *, seed: int, random: bool) -> pd.DataFrame:
     """`design_effects` on crops of two photographs in EfficientNet-Lite0, or in random filters."""
     images = data.photo_crops(crops, seed=seed)
@@ -294,7 +293,7 @@ def study(teacher: Teacher, arm: str, m: int, steps: int) -> tuple[np.ndarray, n
     return mse / variance, d.detach().numpy(), float(late)
 
 
-@one_thread()
+@training.one_thread()
 def comparison(
     seed: int, seeds: int, sizes: Sequence[int], steps: int
 ) -> tuple[pd.DataFrame, Interval, Interval]:

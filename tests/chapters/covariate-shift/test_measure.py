@@ -26,24 +26,6 @@ def losses(at):
 # The bench
 
 
-def test_torch_computes_in_one_thread_and_afterwards_in_as_many_as_before():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    inside = []
-
-    @measure.one_thread()
-    def fail():
-        inside.append(torch.get_num_threads())
-        raise KeyError("anything")
-
-    try:
-        with pytest.raises(KeyError):
-            fail()
-        assert (inside, torch.get_num_threads()) == ([1], 2)
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_rows_are_standardized_and_an_unknown_name_is_refused():
     assert BENCH.rows.x_train.abs().max() <= 4
     assert BENCH.rows.classes == 10

@@ -152,13 +152,6 @@ def test_slopes_of_a_power_law():
     assert measure.log_slope(x, 7 * x**-0.5) == pytest.approx(-0.5)
 
 
-def test_one_thread_puts_the_threads_back():
-    before = torch.get_num_threads()
-    with measure.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-
-
 def test_a_far_mean_costs_torch_and_the_folded_order_digits_but_not_the_recentred_one(rng):
     x = (1e5 + rng.normal(size=(64, measure.CHANNELS))).astype(np.float32)
     errors = measure.kernel_errors(x, eps=1e-5, digits=40)

@@ -4,7 +4,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
 
 from bnlib import identity, laws, statistics
 from bnlib.chapters.identity import measure
@@ -71,14 +70,6 @@ def test_a_layer_that_returns_its_rows_passes_on_nothing_shared_and_nothing_alon
 
 def test_intervals_are_shown_with_their_ends():
     assert measure.shown((0.25, 0.125, 1.0, "p"), 2) == "0.25 [0.12, 1.00]"
-
-
-def test_torch_sums_in_one_thread_and_gets_its_threads_back():
-    torch.set_num_threads(2)
-    with measure.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

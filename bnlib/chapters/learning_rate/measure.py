@@ -1,0 +1,489 @@
+"""Learning rates of small networks: the sweeps, what the first step says of them, and the ladder.
+
+A cell is an activation and a number L of weight matrices; an architecture is an arm in a cell.
+A frame has one row a seed; targets are in log2, so that one unit is one doubling of the rate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from bnlib import data, interactions, statistics
+from bnlib.interactions import Problem, descend
+from bnlib.landscape.ascent import first_ascent
+from bnlib.networks import arms
+from bnlib.networks.spec import BATCH_ORDER, seeded
+from bnlib.stored import content
+from bnlib.training import one_thread, sweep
+
+RATES = tuple(2.0**k for k in range(-7, 7))
+BATCH = 64
+CHECKED = 512  # first training rows: final loss, frozen statistics
+SMALL_STEP = 1e-2  # predicted decrease at which second differences are taken
+R_GRID = np.logspace(-2, 1.5, 36)  # predicted decreases among which the loss first rises
+BAD_STARTS = ("small", "big", "last-small", "bn-last-small")
+LADDER = ("none", "frozen", "mean-only", "std-only", "bn", "bn-no-affine")
+SCALE_FREE = ("std-only", "bn", "bn-no-affine")
+RESET = ", reset"  # suffix of an arm whose hidden weight norms are reset after every step
+CELL = ["activation", "L"]
+DIRECTIONS = {"k_off": -1, "k_total": -1, "eps_up": 1, "baseline": 1, "share": -1}
+KINDS = ["pooled", "within", "partial"]
+BEYOND, APART = ("k_off", "beyond"), ("k_total", "minus share")  # rows that compare predictors
+
+
+DIGESTS = {
+    "register.toml": "0462997df7395fe9",  # as committed before any correlation was computed
+    "full.json": "c695f67122c459c1",
+    "mnist1d.json": "269db851eda8a760",
+}
+SMALL = {
+    "exploration": [["relu", 4], ["relu", 8], ["tanh", 4], ["linear", 4]],
+    "held_out": [["relu", 6], ["tanh", 6], ["gelu", 4], ["softplus", 4]],
+}
+BAD, LADDERS = [["relu", 4], ["relu", 8]], [[4, 80], [8, 80], [8, 320]]  # L, steps
+Full = namedtuple("Full", "seeds steps threshold cells bad ladders")
+FULL = {
+    "digits": Full(10, 80, 0.5, "registered", BAD, LADDERS),
+    "mnist1d": Full(3, 400, 0.75, SMALL, [], [[8, 400]]),
+}
+
+
+class Bench(NamedTuple):
+    """What all networks of a run share; the defaults are those of the stored table of digits."""
+
+    dataset: str = "digits"
+    steps: int = 80
+    threshold: float = 0.5  # of the final loss, in units of log k
+    width: int = 32
+    affine: bool = True  # whether normalized arms have gamma and beta
+
+
+Architecture = tuple[str, int, str]  # activation, number L of weight matrices, arm
+Runs = dict[Architecture, sweep.Sweep]
+
+
+@cache
+def rows_of(dataset: str) -> data.Split:
+    """A data set in one fixed permutation (digits: 1400 training rows), standardized.
+
+    Mean and deviation of each column are those of the training rows.  dataset: as for `data.load`.
+    """
+    rows = data.digits_split(0, 1400) if dataset == "digits" else data.load(dataset, 0)
+    x, x_test = (data.standardized(v, rows.x_train) for v in (rows.x_train, rows.x_test))
+    return rows._replace(x_train=x, x_test=x_test)
+
+
+def architectures(cells: Iterable[Sequence[Any]], names: Sequence[str]) -> list[Architecture]:
+    """Every arm in every cell; `bn-last-hidden` with two weight matrices is `bn` and left out."""
+    every = [(activation, depth, name) for (activation, depth), name in product(cells, names)]
+    return [place for place in every if place[1:] != (2, "bn-last-hidden")]
+
+
+def start(bench: Bench, place: Architecture, seeds: Sequence[int]) -> arms.Arm:
+    """The arm of a name as in `arms.build`, and "bn-last-small": BN, the last W times 0.1.
+
+    Frozen statistics are those of the checked rows.
+    """
+    rows, (activation, depth, name) = rows_of(bench.dataset), place
+    sizes = (rows.x_train.shape[1], *(bench.width,) * (depth - 1), rows.classes)
+    checked = torch.from_numpy(rows.x_train[:CHECKED]).expand(len(seeds), -1, -1)
+    known = "bn" if name == "bn-last-small" else name
+    arm = arms.build(known, sizes, seeds, checked, activation=activation)
+    params = dict(arm.params)
+    if name != known:
+        params[f"W{depth}"] = params[f"W{depth}"] * arms.LAST
+    if not bench.affine:
+        params = {n: v for n, v in params.items() if not n.startswith(("gamma", "beta"))}
+        arm = replace(arm, spec=replace(arm.spec, scale=False, shift=False))
+    return replace(arm, params=params)
+
+
+def swept(
+    bench: Bench, place: Architecture, seeds: Sequence[int], rates: Sequence[float], **options: Any
+) -> tuple[sweep.Sweep, dict[str, list[float]]]:
+    """One architecture trained at every rate, and its targets as lists (S,).
+
+    Batches (steps, S, batch) are drawn with replacement from each seed's own stream.
+    options: of `sweep.train_sweep`.
+    """
+    rows, size = rows_of(bench.dataset), (bench.steps, BATCH)
+    order = [seeded(s, BATCH_ORDER).integers(len(rows.x_train), size=size) for s in seeds]
+    options |= {"order": torch.from_numpy(np.stack(order, 1)), "test": (rows.x_test, rows.y_test)}
+    arm = start(bench, place, seeds)
+    run = sweep.train_sweep(arm, rows.x_train, rows.y_train, rates, check=CHECKED, **options)
+    largest = sweep.rate_targets(run, rates, classes=rows.classes, threshold=bench.threshold)
+    return run, {name: np.asarray(value).tolist() for name, value in largest._asdict().items()}
+
+
+def problem(bench: Bench, place: Architecture, seeds: Sequence[int]) -> Problem:
+    """The start of an architecture with a batch of training rows for every seed, float64."""
+    rows, arm = rows_of(bench.dataset), start(bench, place, seeds)
+    shuffled = [seeded(s, BATCH_ORDER).permutation(len(rows.x_train)) for s in seeds]
+    chosen = np.stack([order[:BATCH] for order in shuffled])
+    x, y = (torch.from_numpy(part[chosen]) for part in (rows.x_train, rows.y_train))
+    return Problem(arm, x, y)
+
+
+def predictors(at: Problem, *, descended: int = 0) -> dict[str, list[float]]:
+    """What the expansion of one gradient step says about rates, a list of S each.
+
+        k_off, k_total    [INT(t) + INT(-t)] / (t^2 |g|^2),  the same of the whole change, at the
+                          step t whose predicted decrease is L_0 / 100: signed, unit 1/rate
+        eps_up            first rate at which the loss of the batch rises
+        baseline          L_0 / |g|^2
+        share             INT at a predicted halving, as a share of the predicted decrease
+        hvp_off, hvp_total   as k_off, k_total, by Hessian-vector products, blind to kinks
+
+    descended: so many matched steps from the start first.
+    """
+    params = descend(at, steps=descended) if descended else dict(at.arm.params)
+    loss, grads = interactions.gradient(at.loss, params)
+    square = interactions.layer_dots(grads, grads).sum(1)
+    down = {name: -grad for name, grad in grads.items()}
+
+    def split(step: torch.Tensor) -> Any:
+        values = interactions.corners(at.loss, params, down, step)
+        return interactions.step_split(values, -step * square)
+
+    small, half = (interactions.match_loss(loss, -square, r) for r in (SMALL_STEP, 0.5))
+    ahead, back, long = split(small), split(-small), split(half)
+    scale = small.square() * square
+    grid = torch.from_numpy(R_GRID)[:, None] * loss / square
+    bent = interactions.curvature_split(at.loss, params, down)
+    measured = {
+        "k_off": (ahead.inter + back.inter) / scale,
+        "k_total": (ahead.total + back.total) / scale,
+        "eps_up": first_ascent(at.loss, params, down, grid),
+        "baseline": loss / square,
+        "share": -long.inter / long.lin,
+        "hvp_off": bent.off * square / loss,
+        "hvp_total": bent.kappa * square / loss,
+    }
+    return {name: value.detach().tolist() for name, value in measured.items()}
+
+
+@one_thread()
+def survey(
+    bench: Bench, places: Iterable[Architecture], seeds: Sequence[int], rates: Sequence[float]
+) -> tuple[pd.DataFrame, Runs]:
+    """Targets and predictors of every architecture, and its sweep."""
+    frames, runs = [], Runs()
+    for place in places:
+        runs[place], largest = swept(bench, place, seeds, rates)
+        columns = largest | predictors(problem(bench, place, seeds))
+        where = dict(zip((*CELL, "arm"), place, strict=True))
+        frames.append(pd.DataFrame({**where, "seed": list(seeds), **columns}))
+    return pd.concat(frames, ignore_index=True), runs
+
+
+@one_thread()
+def ladder(
+    bench: Bench, depth: int, seeds: Sequence[int], rates: Sequence[float], reset_norms: bool = True
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The six arms, ReLU, and the scale-free ones again with their weight norms reset.
+
+    A frame with one row an arm and seed, targets and `share` (int at a predicted halving); and
+    arm -> final over initial weight norm (R,), median over hidden units and seeds.
+    """
+    again = SCALE_FREE if reset_norms else ()
+    frames, growth, share = [], {}, {}
+    for name, reset in [(n, False) for n in LADDER] + [(n, True) for n in again]:
+        place, label = ("relu", depth, name), name + RESET * reset
+        run, largest = swept(bench, place, seeds, rates, reset_norms=reset)
+        if not reset:
+            share[name] = predictors(problem(bench, place, seeds))["share"]
+        growth[label] = np.median(run.growth, 1)
+        columns = {"L": depth, "arm": label, "seed": list(seeds), **largest, "share": share[name]}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True), growth
+
+
+@one_thread()
+def tuning(bench: Bench, rates: Sequence[float], **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One unit of the arm bn-no-affine with eight matrices in every step, seed 0, (T, R) each:
+
+        rate / ||w||^2, its effective rate;   1/(2 ||w|| ||g||), the bound for the next step
+
+    The unit of the first layer with the median gradient norm in the first step.
+    """
+    norms: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+
+    def watch(_: int, *values: Mapping[str, torch.Tensor]) -> None:
+        for kept, value in zip(norms, values, strict=True):
+            kept.append(value["W1"].norm(dim=2).clone())
+
+    swept(bench, ("relu", 8, "bn-no-affine"), [0], rates, watch=watch, **options)
+    w, g = (torch.stack(v).double().numpy() for v in norms)
+    unit = int(np.argsort(g[0, 0])[g.shape[2] // 2])
+    w, g = w[:, :, unit], g[:, :, unit]
+    return np.asarray(rates) / w**2, 1 / (2 * w * g)
+
+
+def only(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows with these values, or one of the listed ones."""
+    for name, value in values.items():
+        frame = pd.DataFrame(frame[frame[name].isin(value if isinstance(value, list) else [value])])
+    return frame
+
+
+def read(name: str) -> str:
+    """The register or a stored table, if it is the file that the page was written about.
+
+    Raises ValueError for an edited file, and FileNotFoundError where there is none.
+    """
+    path = Path(__file__).with_name(name)
+    kept = content(path, DIGESTS[name])
+    if kept is None:
+        raise FileNotFoundError(f"expected {name} at {path}, got no file")
+    return kept.decode()
+
+
+def load(dataset: str) -> dict[str, Any]:
+    """The stored table of "digits" or "mnist1d"."""
+    return json.loads(read("full.json" if dataset == "digits" else "mnist1d.json"))
+
+
+def comparable(bench: Bench, rates: Sequence[float]) -> dict[str, Any] | None:
+    """The stored table with the parameters of a run, its seeds aside; None where there is none."""
+    how = FULL.get(bench.dataset)
+    same = how and bench == Bench(bench.dataset, how.steps, how.threshold)
+    return load(bench.dataset) if same and tuple(rates) == RATES else None
+
+
+def frame_of(table: Mapping[str, Any]) -> pd.DataFrame:
+    """One row an architecture and seed; no first ascent on the grid is infinite."""
+    frames = []
+    for row in table["rows"]:
+        columns = {name: values for name, values in row.items() if name != "final"}
+        frames.append(pd.DataFrame({**columns, "seed": range(len(row["max_trainable"]))}))
+    frame = pd.concat(frames, ignore_index=True)
+    rising = ["eps_up", "trained_eps_up"]
+    return frame.assign(**{name: frame[name].astype(float).fillna(np.inf) for name in rising})
+
+
+def ladders_of(table: Mapping[str, Any]) -> dict[tuple[int, int], pd.DataFrame]:
+    """The stored mechanism tests by (L, steps), one row an arm and seed."""
+    ladders = {}
+    for row in table["ladders"]:
+        frames = [pd.DataFrame({**arm, "L": row["L"]}) for arm in row["arms"]]
+        ladders[row["L"], row["steps"]] = pd.concat(frames, ignore_index=True)
+    return ladders
+
+
+def with_halves(frame: pd.DataFrame, register: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame with the column `half`: exploration or held_out for registered cells, else ""."""
+    cells = register["cells"]
+    half = {(a, n): name for name in ("exploration", "held_out") for a, n in cells[name]}
+    places = zip(frame.activation, frame.L, strict=True)
+    return frame.assign(half=[half.get((a, int(n)), "") for a, n in places])
+
+
+def agreement(run: pd.DataFrame, kept: pd.DataFrame) -> pd.Series:
+    """Grid steps between a run and the stored table, where both have an architecture and seed."""
+    key = [*CELL, "arm", "seed"]
+    first, second = (frame.set_index(key).max_trainable for frame in (run, kept))
+    both = first.to_frame("run").join(second, how="inner")
+    return pd.Series(both["run"] - both["max_trainable"]).abs()
+
+
+def bn_gains(frame: pd.DataFrame, activation: str = "relu") -> pd.DataFrame:
+    """log2 of BN's largest rate over that of the plain network, paired by seed, a row a depth."""
+    rows = {}
+    for depth, part in only(frame, activation=activation).groupby("L"):
+        rate = wide(part)
+        rows[depth] = statistics.paired_difference(rate["bn"], rate["none"])._asdict()
+    return pd.DataFrame(rows).T.rename_axis("L")
+
+
+def by_depth(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Mean log2 of the largest rate over seeds with its interval: depths, arm -> (3, depths)."""
+    part = only(frame, activation="relu", arm=list(names))
+    depths = sorted(set(part.L.tolist()))
+    table = part.groupby(["arm", "L"]).max_trainable.agg(list)
+    lines = {}
+    for arm in names:
+        if all((arm, depth) in table.index for depth in depths):
+            lines[arm] = np.array([statistics.mean_interval(table[arm, n]) for n in depths]).T
+    return depths, lines
+
+
+def medians(frame: pd.DataFrame) -> pd.DataFrame:
+    """Medians over seeds, one row an architecture, with the label of its `cell`."""
+    numbers = frame.drop(columns=["seed", "half"], errors="ignore")
+    table = numbers.groupby([*CELL, "arm"], sort=False).median().reset_index()
+    return table.assign(cell=table.activation + " " + table.L.astype(str))
+
+
+def correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of every registered predictor with the rate, whole cells resampled.
+
+    Rows: (predictor, kind); kind: pooled, within (mean over cells of the correlation inside a
+    cell), partial (given the baseline), and the pooled ones of k_off minus k_total (`BEYOND`) and
+    of k_total minus the share (`APART`).  Columns: estimate, low, high; positive is as registered.
+    table: of `medians`.
+    """
+    signed = [sign * table[name].to_numpy(dtype=float) for name, sign in DIRECTIONS.items()]
+    rows = np.column_stack([*signed, table["max_trainable"].to_numpy(dtype=float)])
+    clusters = table.cell.to_numpy()
+    kinds = [(name, kind) for kind in ("pooled", "partial") for name in DIRECTIONS]
+    index = pd.MultiIndex.from_tuples([*kinds, BEYOND, APART])
+    rho = pd.DataFrame(_interval(rows, clusters, _pooled_and_partial)._asdict(), index=index)
+    for name, x in zip(DIRECTIONS, rows.T, strict=False):
+        inside = statistics.within_group(x, rows[:, -1], clusters)
+        inside = inside[np.isfinite(inside)]
+        rho.loc[(name, "within"), :] = list(_interval(inside, range(len(inside)), np.mean))
+    return rho.drop(index=("baseline", "partial"))
+
+
+def _pooled_and_partial(rows: np.ndarray) -> np.ndarray:
+    r, names = statistics.rank_correlations(rows), list(DIRECTIONS)
+    z, pooled = names.index("baseline"), r[:-1, -1]
+    partial = statistics.partial_from(pooled, r[:-1, z], pooled[z])
+    k_off, k_total, share = (pooled[names.index(name)] for name in ("k_off", "k_total", "share"))
+    return np.concatenate([pooled, partial, [k_off - k_total, k_total - share]])
+
+
+def _interval(rows: Any, clusters: Any, statistic: Callable[..., Any]) -> statistics.Interval:
+    return statistics.cluster_bootstrap(rows, clusters, statistic, rng=np.random.default_rng(0))
+
+
+def variants(half: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Other analyses of one half, none of them registered: name -> `correlations`."""
+    table = medians(half)
+    tried = {
+        "best rate": table.assign(max_trainable=table.best),
+        "max_stable": table.assign(max_trainable=table.max_stable),
+        "without bn-no-affine": pd.DataFrame(table[table.arm != "bn-no-affine"]),
+        "Hessian products": table.assign(k_off=table.hvp_off, k_total=table.hvp_total),
+    }
+    if "trained_k_off" in table:
+        later = {name: table[f"trained_{name}"] for name in DIRECTIONS}
+        tried["after 20 steps"] = table.assign(**later)
+    return {name: correlations(other) for name, other in tried.items()}
+
+
+def in_rows(rho: pd.DataFrame) -> pd.DataFrame:
+    """The correlations by kind, labeled."""
+    keys = [(n, kind) for kind in KINDS for n in DIRECTIONS if (n, kind) in rho.index]
+    labels = [f"{name}, {kind}" for name, kind in keys]
+    return rho.loc[[*keys, BEYOND]].set_axis([*labels, "k_off minus k_total"])
+
+
+def wide(frame: pd.DataFrame, what: str = "max_trainable") -> pd.DataFrame:
+    """One row a seed, one column an arm."""
+    return frame.pivot_table(index="seed", columns="arm", values=what, sort=False)
+
+
+def gains(frame: pd.DataFrame) -> dict[str, float]:
+    """Mean log2 of every arm's largest rate over that of the plain network."""
+    rate = wide(frame)
+    return rate.sub(rate["none"], axis=0).mean().to_dict()
+
+
+class Order(NamedTuple):
+    """tau of -int and the rate over the ladder; the arm with the least int, its gain and BN's."""
+
+    tau: statistics.Interval
+    least: str
+    gain: float
+    bn_gain: float
+
+
+def order_of_arms(frame: pd.DataFrame) -> Order:
+    """Kendall's tau(-int, log2 rate) over the six arms, medians over resampled seeds; gains."""
+    rate, share = (wide(frame, what)[list(LADDER)] for what in ("max_trainable", "share"))
+
+    def tau(seeds: np.ndarray) -> float:
+        return _kendall(*(np.median(v.to_numpy()[seeds], 0) for v in (share, rate)))[0]
+
+    every, gain, least = range(len(rate)), gains(frame), str(share.median().idxmin())
+    return Order(_interval(every, every, tau), least, gain[least], gain["bn"])
+
+
+def _kendall(share: Any, rate: Any) -> tuple[float, float]:
+    """tau-b of -int and the rate, and its p; 0 and 1 where a single value orders nothing."""
+    test: Any = stats.kendalltau(-share, rate)
+    return (0.0, 1.0) if np.isnan(test.statistic) else (float(test.statistic), float(test.pvalue))
+
+
+def explained(frame: pd.DataFrame, arm: str = "bn") -> statistics.Interval:
+    """Share of an arm's gain that resetting the weight norms takes away, seeds resampled.
+
+    1 - mean log2(reset / none) / mean log2(arm / none)
+    """
+    rate = wide(frame)
+    pairs = np.stack([rate[arm + RESET] - rate["none"], rate[arm] - rate["none"]], 1)
+
+    def lost(pairs: np.ndarray) -> float:
+        reset, whole = pairs.mean(0)
+        return float(1 - reset / whole) if whole else 0.0
+
+    return _interval(pairs, range(len(pairs)), lost)
+
+
+def orders(frame: pd.DataFrame) -> pd.DataFrame:
+    """Kendall's tau of -int and the largest rate over several sets of arms, medians over seeds.
+
+    p: of the hypothesis that the arms' order is random; resampling seeds cannot know how
+    different another choice of arms would be.
+    """
+    rate, share = wide(frame).median(), wide(frame, "share").median()
+    reset = [name + RESET * (name in SCALE_FREE) for name in LADDER]
+    sets = {"the six arms, as registered": list(LADDER), "without bn-no-affine": list(LADDER[:-1])}
+    if set(reset) <= set(rate.index):
+        sets["scale-free arms with norms reset"] = reset
+    rows = {name: (len(arms), *_kendall(share[arms], rate[arms])) for name, arms in sets.items()}
+    return pd.DataFrame(rows, index=["arms", "tau", "p over arms"]).T
+
+
+def beyond_one_step(frame: pd.DataFrame) -> pd.DataFrame:
+    """log2(max_trainable / eps_up), ReLU, median over seeds: a row a depth, a column an arm.
+
+    Minus infinite where most seeds have no ascent on the grid of steps.
+    """
+    part = only(frame, activation="relu")
+    gap = part.assign(gap=part.max_trainable - np.log2(part.eps_up))
+    return gap.groupby(["L", "arm"], sort=False).gap.median().unstack().sort_index()
+
+
+def overview(frame: pd.DataFrame, by: Sequence[str], rates: Sequence[float]) -> pd.DataFrame:
+    """Every target for the eye: median over seeds and range, in log2; >= at the grid's edge."""
+    edge, groups = np.log2(rates[-1]), frame.groupby(list(by), sort=False)
+
+    def spread(values: pd.Series, edge: float) -> str:
+        low, middle, high = values.min(), values.median(), values.max()
+        return f"{'≥ ' * bool(middle >= edge)}{middle:g} ({low:g} to {high:g})"
+
+    names = ("max_trainable", "max_stable", "best")
+    columns = {name: groups[name].agg(spread, edge=edge) for name in names}
+    columns["passing"] = groups["passing"].agg(spread, edge=np.inf)
+    for name in [n for n in ("share", "eps_up") if n in frame]:
+        columns[name] = groups[name].median().map("{:.2f}".format)
+    columns["censored"] = groups["censored"].agg(lambda v: int(v.sum()))
+    columns["never"] = groups["passing"].agg(lambda v: int((v == 0).sum()))
+    return pd.DataFrame(columns)
+
+
+def equal_rate(runs: Runs, place: int) -> pd.DataFrame:
+    """Median final loss of every arm at rate number `place`, one row a cell; bn - none, paired."""
+    lines: dict[tuple[str, int], dict[str, str]] = {}
+    for (activation, n, arm), run in runs.items():
+        line = lines.setdefault((activation, n), {})
+        line[arm] = f"{np.median(run.final[place]):.2f}"
+    for (activation, n), line in lines.items():
+        bn, none = (runs[activation, n, arm].final[place] for arm in ("bn", "none"))
+        gap = statistics.paired_difference(bn, none)
+        line["bn - none"] = "{:+.2f} ({:+.2f} to {:+.2f})".format(*gap)
+    return pd.DataFrame(lines).T.rename_axis(CELL)

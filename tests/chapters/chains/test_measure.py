@@ -1,0 +1,134 @@
+"""Chains without normalization: known answers, and a flipped sign must be noticed."""
+
+import numpy as np
+import pytest
+
+from bnlib import chains
+from bnlib.chapters.chains import Settings, measure
+
+
+def test_five_ways_agree_and_a_flipped_order_does_not(monkeypatch):
+    w = np.random.default_rng(0).normal(1.0, 0.3, (4, 5))
+
+    def gap():
+        orders = measure.by_each_way(w, 0.1 * measure.gradients(w))
+        assert tuple(orders) == measure.WAYS
+        first = orders["product"]
+        return max(np.abs(v - first).max() for v in orders.values()) / np.abs(first).max()
+
+    assert gap() <= 1e-12
+    right = chains.chain_orders
+    signs = np.array([1, 1, -1, 1, 1, 1])
+    monkeypatch.setattr(chains, "chain_orders", lambda *a, **k: signs * right(*a, **k))
+    assert gap() > 1e-3
+
+
+@pytest.mark.parametrize("step", [1e-1, 1e-3])
+def test_errors_of_the_exact_ways_stay_at_rounding_and_the_others_below_their_bounds(step):
+    errors = measure.errors_of_ways(np.random.default_rng(1).normal(1.0, 0.1, 10), step=step)
+    for way in ("product", "term by term"):
+        assert errors[way].max() < 2**10 * np.finfo(float).eps  # 2^10 positive terms at most
+    for way in ("subsets", "interpolation"):
+        # the values themselves carry ten roundings more than the bound counts
+        assert (errors[way] <= 10 * errors[f"{way}, bound"]).all()
+        assert errors[way][-1] > 1e-10  # the last order has drowned
+
+
+def test_agreement_covers_every_length_and_no_order_is_zero():
+    table, least = measure.agreement((2, 4), 3, np.random.default_rng(8), step=0.1)
+    assert table.index.tolist() == [2, 4]
+    assert tuple(table.columns) == measure.WAYS
+    assert table.to_numpy().max() <= 1e-12
+    assert least > 0
+
+
+def test_the_exact_change_of_a_chain_is_the_sum_of_its_orders_where_that_sum_is_well_conditioned():
+    orders, change = measure.equal_chain(10, 1.0, 0.1)
+    assert change == pytest.approx(-0.6513215599, rel=1e-10)  # 0.9^10 - 1
+    assert orders[1:].sum() == pytest.approx(change, rel=1e-14)
+    assert orders[:3] == pytest.approx([1, -1, 0.45])
+
+
+def test_shares_of_equal_chains_by_hand():
+    # w = 1: u = step, T_1 = 3 u, T_2 = 3 u^2, T_3 = u^3 for three factors
+    share, r, ratio = measure.shares(np.ones((2, 3)), np.array([0.1, 0.2]))
+    assert r == pytest.approx([0.3, 0.6])
+    assert ratio == pytest.approx([0.1, 0.2])
+    assert share == pytest.approx([0.031 / 0.331, 0.128 / 0.728])
+
+
+def test_the_matched_step_matches_the_first_order_change():
+    w = np.random.default_rng(2).normal(1.1, 0.1, (5, 12))
+    measured = measure.over_depths(w, [2, 7, 12], 0.7)
+    assert measured.shape == (5, 3, 3)
+    assert measured[:, 1] == pytest.approx(np.full((5, 3), 0.7), rel=1e-12)
+
+
+@pytest.mark.parametrize("w", [1.1, 0.9, 1.5])
+def test_equal_weights_give_a_straight_line_of_slope_two_log_w(w):
+    depths = [2, 5, 9, 20]
+    ratios = measure.over_depths(np.full((1, 20), w), depths)[:, 2]
+    slope, bent = measure.depth_slopes(ratios, depths)
+    assert slope[0] == pytest.approx(2 * np.log(w), rel=1e-9)
+    assert bent[0] <= 1e-9
+    # with the sign of log(l - 1) flipped the line would bend
+    _, bent = measure.depth_slopes(ratios * (np.array(depths) - 1.0) ** 2, depths)
+    assert bent[0] > 0.1
+
+
+@pytest.mark.parametrize("r", [0.1, 2.0])
+def test_thousands_of_random_chains_use_most_of_the_bound_and_never_more(r):
+    sums, used = measure.against_the_bound(3000, r, np.random.default_rng(3))
+    assert used.max() <= 1 + 1e-12
+    assert used.max() > 0.95
+    assert sums.max() <= np.expm1(r) - r
+
+
+def test_a_family_has_every_seed_and_depth_and_the_draws_of_the_other_mean():
+    given = Settings(seeds=4, scalar_depths=[2, 5])
+    growing, shrinking = (measure.family(mean, given) for mean in (1.1, 0.9))
+    assert growing.fixed.shape == growing.matched.shape == (4, 3, 2)
+    assert growing.matched[:, 1] == pytest.approx(np.full((4, 2), 0.5))
+    assert growing.equal[0] == pytest.approx(2 * np.log(1.1))
+    assert np.argsort(growing.fixed[:, 1, 1]) == pytest.approx(np.argsort(shrinking.fixed[:, 1, 1]))
+
+
+def test_matrix_gradients_agree_with_central_differences():
+    weights, x, y = measure.matrix_chain(
+        "gaussian", 1.1, 3, np.random.default_rng(4), width=4, rows=9
+    )
+    _, grads = measure.matrix_gradients(weights, x, y)
+    rng, h = np.random.default_rng(5), 1e-5
+    for i, g in enumerate(grads):
+        v = rng.normal(size=g.shape)
+
+        def loss(s, i=i, v=v):
+            moved = [w + s * v if j == i else w for j, w in enumerate(weights)]
+            return measure.matrix_gradients(moved, x, y)[0]
+
+        # h^2 times a third derivative of order one
+        assert (loss(h) - loss(-h)) / (2 * h) == pytest.approx((g * v).sum(), rel=1e-7, abs=1e-8)
+
+
+def test_both_steps_are_what_they_say_and_the_polynomial_is_the_forward_pass():
+    chain = measure.matrix_chain("orthogonal", 1.0, 4, np.random.default_rng(6), width=8, rows=64)
+    fixed, matched = measure.measure_steps(*chain, step=0.01, r_loss=0.5)
+    assert fixed.step == 0.01
+    assert matched.predicted == pytest.approx(0.5, rel=1e-12)
+    for step in (fixed, matched):
+        assert step.residual < 1e-13
+        assert step.net <= step.gross
+    assert 0.5 < matched.useful < 1  # a flipped sign of the decrease would make it negative
+
+
+def test_small_scales_lose_the_prediction_with_depth_and_large_ones_keep_it():
+    given = Settings(scales=[0.8, 1.2], depths=[2, 16], seeds=4, width=16)
+    table = measure.matrix_steps(given)
+    assert len(table) == 2 * 2 * 2 * 4 * 2
+    deep = table[(table.depth == 16) & (table.rule == "matched progress")]
+    useful = deep.groupby("scale").useful.median()
+    assert useful[0.8] < 0.5 < useful[1.2] < 1.5
+    bands = measure.matrix_bands(table, "useful", "matched progress", given)
+    assert list(bands) == [(k, s) for k in ("orthogonal", "gaussian") for s in (0.8, 1.2)]
+    cell = deep[(deep.kind == "gaussian") & (deep.scale == 0.8)].useful
+    assert bands["gaussian", 0.8].estimate[1] == cell.median()

@@ -1,0 +1,428 @@
+"""The chapter on learning rates: its bench, its registered analysis, its mechanism, its rules."""
+
+import json
+import tomllib
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bnlib import interactions, statistics
+from bnlib.chapters import learning_rate as chapter
+from bnlib.chapters.learning_rate import decide, measure, stored
+from bnlib.chapters.learning_rate.measure import Bench
+
+DIGITS = Bench()
+REGISTER = tomllib.loads(measure.read("register.toml"))
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    few = partial(statistics.cluster_bootstrap, resamples=200)
+    monkeypatch.setattr(statistics, "cluster_bootstrap", few)
+
+
+def made(rng, cells=6, arms=8, *, cause=1.0, effect=1.0, own=0.5):
+    """Architectures: log rate = effect * baseline + noise, k_off = -cause * baseline + noise."""
+    z = rng.normal(size=(cells, arms)) + rng.normal(size=(cells, 1))
+    noise = rng.normal(size=(3, cells, arms))
+    frame = pd.DataFrame(
+        {
+            "activation": np.repeat([f"a{k}" for k in range(cells)], arms),
+            "L": 4,
+            "cell": np.repeat([f"a{k} 4" for k in range(cells)], arms),
+            "arm": np.tile([f"arm{k}" for k in range(arms)], cells),
+            "baseline": z.ravel(),
+            "max_trainable": (effect * z + own * noise[0]).ravel(),
+            "k_off": (-cause * z + own * noise[1]).ravel(),
+            "share": noise[2].ravel(),
+        }
+    )
+    return frame.assign(k_total=frame.k_off, eps_up=-frame.k_off)
+
+
+def test_the_register_names_what_the_analysis_does():
+    signs = {k: v["direction"] for k, v in REGISTER["predictors"].items() if k != "state"}
+    assert signs == measure.DIRECTIONS
+    cells = REGISTER["cells"]
+    assert not {map(tuple, cells["exploration"])} & {map(tuple, cells["held_out"])}
+    assert set(REGISTER["rules"]) >= {*decide.PREDICTIONS, "interaction-is-mechanism"}
+    assert len(REGISTER["architectures"]["arms"]) >= REGISTER["architectures"]["least"]
+
+
+def test_an_edited_register_is_refused_and_a_missing_one_stops_the_analysis(monkeypatch):
+    monkeypatch.setitem(measure.DIGESTS, "register.toml", "0462997df7395fe8")
+    with pytest.raises(ValueError, match="expected the file with SHA-256 0462997df7395fe8"):
+        measure.read("register.toml")
+    monkeypatch.setitem(measure.DIGESTS, "nothing.toml", "0462997df7395fe8")
+    with pytest.raises(FileNotFoundError, match=r"expected nothing\.toml at"):
+        measure.read("nothing.toml")
+
+
+def test_second_differences_are_the_hessian_for_a_smooth_network():
+    found = measure.predictors(measure.problem(DIGITS, ("tanh", 4, "none"), range(3)))
+    # relative error of a central difference at a promise of 1/100: about (1/100)^2 times a
+    # fourth derivative in units of the second
+    np.testing.assert_allclose(found["k_off"], found["hvp_off"], rtol=5e-3)
+    np.testing.assert_allclose(found["k_total"], found["hvp_total"], rtol=5e-3)
+
+
+def test_first_ascent_is_where_the_loss_of_the_batch_comes_back_to_its_start():
+    at = measure.problem(DIGITS, ("tanh", 4, "none"), range(3))
+    rate = torch.tensor(measure.predictors(at)["eps_up"])
+    start, grads = interactions.gradient(at.loss, at.arm.params)
+    for factor, above in ((1 - 1e-6, False), (1 + 1e-6, True)):
+        size = {n: (factor * rate)[(...,) + (None,) * (g.ndim - 1)] for n, g in grads.items()}
+        moved = {n: v - size[n] * grads[n] for n, v in at.arm.params.items()}
+        assert ((at.loss(moved) > start) == above).all()
+
+
+def test_raw_predictors_contain_the_baseline_and_the_share_does_not():
+    """Times c, the loss has c times the gradient: curvature grows by c, rates fall by c."""
+    at = measure.problem(DIGITS, ("tanh", 4, "none"), range(2))
+    grads = interactions.gradient(at.loss, at.arm.params)[1]
+    down = {n: -g for n, g in grads.items()}
+    one = interactions.curvature_split(at.loss, at.arm.params, down)
+    scaled = {n: 3 * d for n, d in down.items()}
+    three = interactions.curvature_split(lambda p: 3 * at.loss(p), at.arm.params, scaled)
+    torch.testing.assert_close(one.off, three.off, rtol=1e-10, atol=0)
+
+
+def test_frozen_and_bn_start_as_the_same_function_of_the_checked_rows():
+    rows = measure.rows_of("digits")
+    x = torch.from_numpy(rows.x_train[: measure.CHECKED]).expand(2, -1, -1)
+    frozen, bn = (measure.start(DIGITS, ("relu", 4, n), range(2)) for n in ("frozen", "bn"))
+    torch.testing.assert_close(
+        frozen.logits(frozen.params, x), bn.logits(bn.params, x), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_without_affine_the_start_is_the_same_function():
+    rows = measure.rows_of("digits")
+    x = torch.from_numpy(rows.x_train[:64]).expand(2, -1, -1)
+    for name in ("bn", "std-only", "layer-norm"):
+        place = "relu", 4, name
+        both, bare = (measure.start(Bench(affine=a), place, range(2)) for a in (True, False))
+        assert not any(n.startswith(("gamma", "beta")) for n in bare.params)
+        torch.testing.assert_close(both.logits(both.params, x), bare.logits(bare.params, x))
+
+
+def test_a_small_last_layer_starts_near_chance_under_bn():
+    at = measure.problem(DIGITS, ("relu", 4, "bn-last-small"), range(3))
+    assert float((at.loss(at.arm.params) - np.log(10)).abs().max()) < 0.1
+
+
+def test_the_batches_of_a_seed_do_not_depend_on_the_other_seeds():
+    place, short = ("relu", 2, "bn"), Bench(steps=3)
+    both, alone = (measure.swept(short, place, seeds, [0.5])[0] for seeds in ([0, 5], [5]))
+    np.testing.assert_array_equal(both.loss[:, :, 1:], alone.loss)
+
+
+def test_bn_at_the_last_hidden_layer_is_left_out_where_it_is_bn():
+    found = measure.architectures([("relu", 2), ["relu", 3]], ["bn", "bn-last-hidden"])
+    assert found == [("relu", 2, "bn"), ("relu", 3, "bn"), ("relu", 3, "bn-last-hidden")]
+
+
+def test_a_survey_has_targets_and_predictors_of_every_seed():
+    frame, runs = measure.survey(Bench(steps=2), [("relu", 2, "bn")], [0, 3], [0.1, 0.2, 0.4])
+    assert frame[["activation", "L", "arm", "seed"]].iloc[1].tolist() == ["relu", 2, "bn", 3]
+    assert {*measure.DIRECTIONS, "max_trainable", "censored"} <= set(frame)
+    assert runs["relu", 2, "bn"].final.shape == (3, 2)
+
+
+def test_predictor_that_acts_through_the_baseline_alone_has_no_partial_correlation():
+    rho = measure.correlations(made(np.random.default_rng(1), cells=12))
+    assert rho.low["k_off", "pooled"] > 0.3
+    assert rho.low["k_off", "partial"] < 0 < rho.high["k_off", "partial"]
+    assert rho.low["share", "pooled"] < 0 < rho.high["share", "pooled"]
+
+
+def test_a_common_effect_of_the_cell_is_pooled_but_not_within():
+    rng = np.random.default_rng(2)
+    frame = made(rng, cells=8, effect=0.0)
+    cell = np.repeat(np.arange(8.0), 8)
+    frame = frame.assign(max_trainable=cell + rng.normal(size=64))
+    rho = measure.correlations(frame.assign(k_off=rng.normal(size=64) - cell))
+    assert rho.estimate["k_off", "pooled"] > 0.7
+    assert abs(rho.estimate["k_off", "within"]) < 0.3
+
+
+def test_direction_is_applied_so_that_positive_means_as_registered():
+    frame = made(np.random.default_rng(3), own=0.1)
+    rho = measure.correlations(frame).estimate
+    assert rho["k_off", "pooled"] > 0.9
+    assert rho["eps_up", "pooled"] == rho["k_off", "pooled"]
+    assert ("baseline", "partial") not in rho.index
+
+
+def test_two_predictors_are_compared_over_the_same_resampled_cells():
+    frame = made(np.random.default_rng(4), cells=8)
+    rho = measure.correlations(frame)
+    swapped = measure.correlations(frame.assign(k_total=frame.share, share=frame.k_total))
+    for name in (measure.BEYOND, measure.APART):
+        first, second = (("k_off", "k_total"), ("k_total", "share"))[name == measure.APART]
+        gap = rho.estimate[first, "pooled"] - rho.estimate[second, "pooled"]
+        assert rho.estimate[name] == pytest.approx(gap, abs=1e-12)
+    ends = rho.loc[measure.APART, ["high", "low"]]
+    assert swapped.loc[measure.APART, ["low", "high"]].tolist() == pytest.approx((-ends).tolist())
+
+
+@pytest.mark.parametrize("name", decide.PREDICTIONS)
+@pytest.mark.parametrize(
+    ("low", "strong"), [(0.31, "holds"), (0.3, "partly"), (0.01, "partly"), (0.0, "fails")]
+)
+def test_the_rules_for_predictors_have_their_edges_at_a_third_and_at_zero(name, low, strong):
+    row = decide.PREDICTIONS[name][0]
+    rho = pd.DataFrame([[0.5, low, 0.9]], pd.MultiIndex.from_tuples([row]))
+    word, interval = decide.prediction(name, rho)
+    assert interval == (0.5, low, 0.9)
+    weak = "holds" if low > 0 else "fails"
+    assert word == (strong if name.endswith("predicts") else weak)
+
+
+def test_collinear_predictors_cannot_beat_each_other():
+    rho = measure.correlations(made(np.random.default_rng(4)))
+    claims = decide.predictions({"exploration": rho, "held_out": rho}, 48, "a test")
+    assert {claim.id: claim.verdict for claim in claims} == {
+        "share-predicts": "fails",
+        "raw-interaction-predicts": "holds",
+        "interaction-beats-total": "fails",
+        "beyond-loss-over-gradient": "holds" if rho.low["k_off", "partial"] > 0 else "fails",
+    }
+    assert decide.predictions({"exploration": rho}, 0, "a test") == []
+
+
+def rates_of(bn, none, depths=(4, 8)):
+    rows = [
+        {"activation": "relu", "L": depth, "arm": arm, "seed": s, "max_trainable": v}
+        for depth, pair in zip(depths, zip(bn, none, strict=True), strict=True)
+        for arm, values in zip(("bn", "none"), pair, strict=True)
+        for s, v in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("bn", "verdict"),
+    [
+        ([(2, 2, 3), (1, 2, 2)], "holds"),
+        ([(2, 2, 3), (0, -1, 0)], "partly"),
+        ([(0, -1, 0)] * 2, "fails"),
+    ],
+)
+def test_larger_rates_are_judged_pair_by_pair_at_every_depth(bn, verdict):
+    ratio = measure.bn_gains(rates_of(bn, [(-1, 0, 0)] * 2))
+    assert decide.larger_rates(ratio, ratio, "a test").verdict == verdict
+
+
+def test_agreement_compares_common_seeds_only():
+    one = rates_of([(2, 2, 3)], [(0, 0, 0)], depths=(4,))
+    two = one.assign(max_trainable=one.max_trainable + (one.seed == 1))
+    gap = measure.agreement(one, two[two.seed < 2])
+    assert sorted(gap) == [0, 0, 1, 1]
+
+
+def steps_of(share, rate):
+    names = [*measure.LADDER, *(n + measure.RESET for n in measure.SCALE_FREE)]
+    rows = [
+        {"arm": arm, "seed": s, "max_trainable": rate[k] + s % 2, "share": share[k]}
+        for k, arm in enumerate(names)
+        for s in range(4)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("share", "rate", "verdict"),
+    [
+        ((6, 5, 4, 3, 2, 1), (0, 1, 2, 3, 4, 5), "holds"),  # least: bn-no-affine
+        ((6, 5, 4, 3, 1, 2), (0, 8, 7, 6, 4, 1), "partly"),  # no order, but bn is least
+        ((3, 1, 4, 5, 6, 2), (0, 1, 4, 5, 9, 2), "fails"),  # least gains too little
+    ],
+)
+def test_the_mechanism_needs_the_order_and_the_least_arm(share, rate, verdict):
+    frame = steps_of((*share, *share[3:]), (*rate, 0, 0, 0))
+    assert decide.by_interaction(measure.order_of_arms(frame)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "gain", "verdict"),
+    [(0.1, 2.0, "holds"), (0.0, 2.0, "partly"), (0.1, 1.9, "partly"), (0.0, 1.9, "fails")],
+)
+def test_the_least_arm_needs_half_of_bns_gain_and_tau_an_interval_above_zero(low, gain, verdict):
+    order = measure.Order(statistics.Interval(0.5, low, 0.9), "frozen", gain, 4.0)
+    assert decide.by_interaction(order) == verdict
+
+
+def test_share_explained_by_resetting_by_hand():
+    # bn gains 4 over none, 1 is left after the reset: three quarters of it are explained
+    frame = steps_of(range(9), (0, 0, 0, 0, 4, 0, 0, 1, 0))
+    found = measure.explained(frame)
+    assert found.estimate == pytest.approx(0.75)
+    assert found.low == found.high == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.51, "holds"), (0.5, "partly"), (0.11, "partly"), (0.1, "fails")]
+)
+def test_self_tuning_has_its_edges_at_a_half_and_a_tenth(share, verdict):
+    assert decide.self_tuning(share) == verdict
+
+
+def test_the_effective_rate_never_exceeds_the_bound_of_the_step_before():
+    # BN's eps = 1e-5 breaks the orthogonality by eps / (var + eps), here far below a percent.
+    effective, bound = measure.tuning(Bench(steps=12), [0.25, 4.0], dtype=torch.float64)
+    assert effective.shape == (12, 2)
+    assert (effective[1:] <= 1.01 * bound[:-1]).all()
+    assert (np.diff(effective, axis=0) <= 1e-12).all()
+
+
+def test_ladder_has_the_same_interaction_with_and_without_reset():
+    frame, growth = measure.ladder(Bench(steps=3), 3, [0, 1], [0.1, 0.2])
+    share = measure.wide(frame, "share")
+    assert len(share.columns) == 9
+    np.testing.assert_array_equal(share["bn"], share["bn" + measure.RESET])
+    assert growth["bn"].shape == (2,)
+    np.testing.assert_allclose(growth["bn" + measure.RESET], 1, rtol=1e-5)
+    assert len(measure.ladder(Bench(steps=2), 3, [0], [0.1], reset_norms=False)[1]) == 6
+
+
+def test_a_table_resumes_and_opens_the_held_out_cells_only_when_told(tmp_path, monkeypatch):
+    cells = {"exploration": [["relu", 2]], "held_out": [["tanh", 3]]}
+    small = measure.Full(2, 2, 0.5, cells, [["relu", 3]], [[2, 2]])
+    monkeypatch.setitem(measure.FULL, "digits", small)
+    path = tmp_path / "table.json"
+    first = stored.redo(path, "digits")
+    assert [r["half"] for r in first["rows"]] == ["exploration"] * 7 + ["bad"] * 4
+    with monkeypatch.context() as patch:
+        patch.setattr(stored, "architecture", lambda *a, **k: pytest.fail("done twice"))
+        again = path.read_bytes()
+        stored.redo(path, "digits")
+        assert path.read_bytes() == again
+    both = stored.redo(path, "digits", open_held_out=True)
+    assert len(both["rows"]) == 7 + 4 + 8
+    frame = measure.frame_of(json.loads(path.read_text()))
+    assert len(frame) == 38
+    assert not frame.eps_up.isna().any()
+    assert len(measure.ladders_of(both)[2, 2]) == 18
+
+
+def test_a_row_of_the_published_table_comes_out_again():
+    table = measure.load("digits")
+    row = table["rows"][0]
+    place, seeds = (row["activation"], row["L"], row["arm"]), range(table["parameters"]["seeds"])
+    again = stored.architecture(DIGITS, place, seeds)
+    assert list(row) == ["half", "activation", "L", "arm", *again]
+    np.testing.assert_allclose(again["k_off"], row["k_off"], rtol=1e-3)
+    assert np.abs(np.subtract(again["max_trainable"], row["max_trainable"])).max() <= 1
+
+
+def test_numbers_of_a_table_are_short_and_json_has_no_infinity():
+    short = stored._short({"x": [1.23456789, float("inf"), True, 3, "a"]})
+    assert short == {"x": [1.2346, None, True, 3, "a"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"activations": ["tanh"]}, "relu among them"),
+        ({"activations": ["relu", "rleu"]}, "did you mean 'relu'"),
+        ({"arms": ["none"]}, "none and bn among them"),
+        ({"arms": ["bn", "none", "layernorm"]}, "did you mean 'layer-norm'"),
+        ({"depths": []}, "a list with entries"),
+        ({"depths": [1]}, r"one in \[2, 64\], got 1"),
+        ({"depths": [2.5]}, "whole numbers from 2 on"),
+        ({"rates": [-1, 0]}, "3 or more powers, ascending"),
+        ({"rates": [0, -1, 1]}, "3 or more powers, ascending"),
+        ({"rates": ["0", "1", "2"]}, "3 or more powers, ascending"),
+        ({"rates": [0, 1, 41]}, r"one in \[-40, 40\], got 41"),
+    ],
+)
+def test_a_grid_that_the_page_cannot_judge_is_refused_with_the_reason(changed, why):
+    with pytest.raises(ValueError, match=why):
+        chapter.Settings(**changed)
+
+
+def test_a_run_without_stored_table_needs_two_exploration_cells_to_resample():
+    other = {"width": 16, "activations": ["relu"]}
+    plan = chapter.register(chapter.Settings(**other, depths=[2, 4])).values
+    assert plan.kept is None
+    with pytest.raises(ValueError, match="expected the parameters of the stored table, or at"):
+        chapter.register(chapter.Settings(**other, depths=[3, 4]))
+
+
+def test_a_stored_table_judges_only_runs_with_its_parameters():
+    assert measure.comparable(DIGITS, measure.RATES) == measure.load("digits")
+    assert measure.comparable(Bench("mnist1d", 400, 0.75), [*measure.RATES]) is not None
+    for other in ({"steps": 81}, {"width": 33}, {"affine": False}, {"dataset": "mnist1d"}):
+        assert measure.comparable(DIGITS._replace(**other), measure.RATES) is None
+    assert measure.comparable(DIGITS, [0.1]) is None
+
+
+def test_the_plan_of_the_defaults_is_that_of_the_stored_table():
+    plan = chapter.register(chapter.Settings()).values
+    assert plan.bench == DIGITS
+    assert tuple(plan.rates) == measure.RATES
+    assert len(plan.places) == 2 * 4 * 6
+    held_out = chapter.register(chapter.Settings(cells="registered", open_held_out=False)).values
+    assert {n for activation, n, _ in held_out.places if activation == "relu"} == {2, 4, 8, 12}
+
+
+def test_halves_are_those_of_the_register_and_other_cells_have_none():
+    frame = pd.DataFrame({"activation": ["relu", "relu", "tanh"], "L": [4, 3, 2]})
+    found = measure.with_halves(frame, REGISTER).half
+    assert found.tolist() == ["exploration", "held_out", ""]
+
+
+def test_one_value_in_ten_may_lie_further_than_a_grid_step_but_not_two():
+    assert decide.agreeing(pd.Series([0.0] * 8 + [1.0, 2.0])) == 0.9
+    with pytest.raises(ValueError, match="got 80%"):
+        decide.agreeing(pd.Series([0.0] * 8 + [2.0, 2.0]))
+
+
+def test_rates_by_depth_are_means_over_seeds_of_arms_that_have_every_depth():
+    frame = rates_of([(2, 2, 5), (1, 1, 1)], [(0, 0, 0), (0, 0, 0)])
+    frame = frame[(frame.arm == "bn") | (frame.L == 4)]
+    depths, lines = measure.by_depth(frame, ["bn", "none"])
+    assert depths == [4, 8]
+    assert list(lines) == ["bn"]
+    np.testing.assert_allclose(lines["bn"][0], [3, 1])
+
+
+def test_variants_measure_with_the_columns_they_name():
+    frame = made(np.random.default_rng(5)).drop(columns="cell").assign(half="held_out", seed=0)
+    frame = frame.assign(
+        best=-frame.max_trainable, max_stable=frame.max_trainable, hvp_off=-frame.k_off
+    ).assign(hvp_total=frame.k_total, **{f"trained_{n}": frame[n] for n in measure.DIRECTIONS})
+    found = {name: rho.estimate for name, rho in measure.variants(frame).items()}
+    whole = measure.correlations(measure.medians(frame)).estimate
+    raw = whole["k_off", "pooled"]
+    assert raw > 0.3
+    assert found["best rate"]["k_off", "pooled"] == pytest.approx(-raw)
+    assert found["max_stable"]["k_off", "pooled"] == pytest.approx(raw)
+    assert found["Hessian products"]["k_off", "pooled"] == pytest.approx(-raw)
+    assert found["after 20 steps"]["k_off", "pooled"] == pytest.approx(raw)
+
+
+def test_orders_of_arms_by_hand():
+    # rates fall with int but for bn-no-affine: 5 pairs of 15 turned, tau = (10 - 5)/15
+    frame = steps_of((6, 5, 4, 3, 2, 1, 3, 2, 1), (1, 2, 3, 4, 5, 0, 4, 5, 6))
+    found = measure.orders(frame)
+    assert found.tau.tolist() == pytest.approx([1 / 3, 1, 1])
+    assert found.arms.tolist() == [6, 5, 6]
+    bare = frame[~frame.arm.str.endswith(measure.RESET)]
+    assert len(measure.orders(bare)) == 2
+    flat = measure.orders(bare.assign(max_trainable=1.0))
+    assert flat.tau.tolist() == [0, 0]
+    assert flat["p over arms"].tolist() == [1, 1]
+
+
+def test_distance_from_one_step_is_in_doublings_and_depths_are_in_order():
+    rows = [("relu", 8, 1.0, 2.0), ("relu", 4, 3.0, 2.0), ("relu", 4, 3.0, np.inf)]
+    frame = pd.DataFrame(rows, columns=["activation", "L", "max_trainable", "eps_up"])
+    found = measure.beyond_one_step(frame.assign(arm=["bn", "bn", "none"]))
+    assert found.index.tolist() == [4, 8]
+    assert found.bn.tolist() == [2, 0]
+    assert found.none[4] == -np.inf
