@@ -129,7 +129,7 @@ WITH_NAN = np.array([[1.0, 2.0], [3.0, np.nan], [1.0, 1.0], [np.inf, 0.0]])
         ({"X": X, "y": Y[:3]}, r"expected one label a row, y of shape \(4,\), got \(3,\)"),
         ({"X": X[:, :, None], "y": Y}, r"got float64 \(4, 2, 1\); flatten"),
         ({"X": X + 1j, "y": Y}, "expected X of real numbers"),
-        ({"X": WITH_NAN, "y": Y}, "in 2 of 4 rows, first in row 1"),
+        ({"X": WITH_NAN, "y": Y}, "in 2 of 4 rows, the first in row 1"),
         ({"X": X, "y": Y * 1.0}, "expected integer labels, got float64"),
         ({"X": X, "y": Y + 1}, r"expected labels 0 .. k-1 without gaps, got \[1, 2\]; renumber"),
         ({"X": X, "y": Y * 2}, r"got \[0, 2\]"),

@@ -48,9 +48,9 @@ def test_bn_and_frozen_start_at_one_loss():
 
 def test_directions_batches_and_depths_that_make_no_sense_are_refused():
     at = interactions.problem("bn", 2, [0])
-    with pytest.raises(ValueError, match="direction: want one of"):
+    with pytest.raises(ValueError, match="direction: expected one of"):
         interactions.aim(at, rule="newton")
-    with pytest.raises(ValueError, match="depth: want at least 1 weight matrix, got 0"):
+    with pytest.raises(ValueError, match="depth: expected at least 1 weight matrix, got 0"):
         interactions.problem("bn", 0, [0])
-    with pytest.raises(ValueError, match="batch: want 2 to 1797 rows, got 1"):
+    with pytest.raises(ValueError, match="batch: expected 2 to 1797 rows, got 1"):
         interactions.problem("bn", 2, [0], batch=1)

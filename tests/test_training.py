@@ -213,7 +213,7 @@ def test_decay_shrinks_trained_weight_matrices_and_nothing_else(data):
         shrunk = (0.5 * 0.1 if name == "W1" else 0.0) * value
         torch.testing.assert_close(runs[0.1][name], runs[0.0][name] - shrunk)
     for wrong in ({"weight_decay": -1.0}, {"weight_decay": 0.1, "optimizer": "adam"}):
-        with pytest.raises(ValueError, match="weight_decay: want"):
+        with pytest.raises(ValueError, match="weight_decay: expected"):
             training.Recipe(steps=1, batch=2, lr=0.1, **wrong)
 
 
