@@ -34,7 +34,7 @@ class Press:
         self._page.evaluate("(formulas) => press.typeset(formulas)", _numbered(formulas))
 
     def mathml(self, formulas: list[Formula]) -> list[str]:
-        """The formulas as MathML; a tag stands in the formula, for expected of readers that know it."""
+        """The formulas as MathML; a tag stands in the formula, for want of readers that know it."""
         return self._page.evaluate("(formulas) => press.mathml(formulas)", _numbered(formulas))
 
     def fit(self) -> None:
