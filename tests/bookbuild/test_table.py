@@ -164,5 +164,5 @@ def test_what_cannot_be_drawn_is_refused(made, tmp_path):
         chart.check(plan, "sede", "square")
     with pytest.raises(ValueError, match="unknown recorded number 'squar'; did you mean 'square'"):
         chart.draw(plan, written.parquet, "n", "squar")
-    with pytest.raises(ValueError, match=r"at most 8 lines to draw, got 9: \['n'\] vary"):
+    with pytest.raises(ValueError, match=r"at most 8 lines, got 9: \['n'\] vary"):
         chart.draw(plan, written.parquet, "seed", "square")
