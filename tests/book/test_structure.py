@@ -1,5 +1,6 @@
 """The folders of the repository agree with each other and with what the pages promise."""
 
+import ast
 import json
 import os
 import re
@@ -68,6 +69,16 @@ def test_a_notebook_is_stripped_and_names_its_kernel(path):
     for cell in cells(path, "code"):
         assert cell["outputs"] == []
         assert cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_code_that_a_page_shows_is_the_librarys(path):
+    shown = re.findall(r"\{literalinclude\} (\S+)\n:pyobject: ([\w.]+)", markdown(path), flags=re.M)
+    assert len(shown) >= 2, "a page shows two or three functions that carry its idea"
+    for file, name in shown:
+        tree = ast.parse((path.parent / file).resolve().read_text())
+        for part in name.split("."):
+            (tree,) = (node for node in tree.body if getattr(node, "name", None) == part)
 
 
 def test_every_cited_formula_tag_is_defined_on_the_notation_page_and_used_by_a_function():
