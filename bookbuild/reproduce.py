@@ -5,7 +5,7 @@ adds up in another order, and training can make much of that. How much is allowe
 guessed: a baseline is made of two runs, one as usual and one with the arithmetic of an old
 processor (`OLD_PROCESSOR`). A number may move by `FACTOR` times the distance of the two, at least
 by `FLOOR` of its size. Texts, truth values and verdicts may not change, and counts only if the two
-runs disagree. A number below `ROUNDING` is nothing but rounding and may be any other such number.
+runs disagree; a text that spells an interval (`SPELLED`) follows the interval's own numbers. A number below `ROUNDING` is nothing but rounding and may be any other such number.
 A tolerance set by hand, with a reason under "why", survives an update.
 """
 
@@ -30,6 +30,7 @@ OLD_PROCESSOR = {
     "MKL_CBWR": "COMPATIBLE", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
 }  # fmt: skip
+SPELLED = "-interval"  # `key-interval` spells, for prose, the ends of the interval of `key`
 _NUMBERS = ("value", "low", "high")
 
 
@@ -72,7 +73,8 @@ def compare(baseline: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Mo
     found = list(_missing("value", baseline["records"], measured["records"]))
     found += _missing("claim", baseline["claims"], measured["claims"])
     for key in _both(baseline["records"], measured["records"]):
-        found += _record(key, baseline["records"][key], measured["records"][key])
+        if not _spelled(key, baseline["records"]):
+            found += _record(key, baseline["records"][key], measured["records"][key])
     for name in _both(baseline["claims"], measured["claims"]):
         before, now = baseline["claims"][name], measured["claims"][name]
         found += [Moved(f"verdict on '{name}'", before, now)] if before != now else []
@@ -195,6 +197,12 @@ def _missing(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> It
 
 def _both(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [name for name in before if name in now]
+
+
+def _spelled(key: str, records: Mapping[str, Any]) -> bool:
+    """Whether this is the text of an interval whose ends are numbers: those are compared."""
+    interval = records.get(key.removesuffix(SPELLED), {})
+    return key.endswith(SPELLED) and interval.get("low") is not None
 
 
 def _record(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Moved]:

@@ -58,6 +58,21 @@ def test_a_difference_within_the_tolerance_is_none():
     assert _moved({"x": before}, {"x": {"value": 1.005, "low": 0.9, "high": 1.109}}) == []
 
 
+def test_a_text_that_spells_an_interval_follows_its_numbers_and_no_other_text_does():
+    ends = {"value": 0.5, "low": 0.1, "high": 0.9, "tolerance": 0.2}
+    before = {"a": ends, "a-interval": {"value": "0.1 to 0.9"}, "b-interval": {"value": "x"}}
+    now = {
+        "a": ends | {"low": 0.2},
+        "a-interval": {"value": "0.2 to 0.9"},
+        "b-interval": {"value": "y"},
+    }
+    moved = reproduce.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
+    assert [m.name for m in moved] == ["'b-interval'"]
+    now["a"] = ends | {"low": 0.4}
+    moved = reproduce.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
+    assert [m.name for m in moved] == ["low of 'a'", "'b-interval'"]
+
+
 def test_values_and_claims_that_come_or_go_have_moved_and_the_first_is_first():
     baseline = {"records": {"a": {"value": 1}, "b": {"value": 1}}, "claims": {"c": "holds"}}
     measured = {"records": {"b": {"value": 2}, "d": {"value": 1}}, "claims": {"c": "fails"}}
