@@ -5,9 +5,9 @@ adds up in another order, and training can make much of that. How much is allowe
 guessed: a baseline is made of two runs, one as usual and one with the arithmetic of an old
 processor (`OLD_PROCESSOR`). A number may move by `FACTOR` times the distance of the two, at least
 by `FLOOR` of its size. Texts, truth values and verdicts may not change, and counts only if the two
-runs disagree; a text that spells an interval (`SPELLED`) follows the interval's own numbers. A number below `ROUNDING` is nothing but rounding and may be any other such number.
-A tolerance set by hand, with a reason under "why", survives an update.
-"""
+runs disagree; a text that spells an interval (`SPELLED`) follows the interval's own numbers. A
+number below `ROUNDING` is nothing but rounding and may be any other such number. A tolerance set
+by hand, with a reason under "why", survives an update."""
 
 import json
 import os

@@ -66,10 +66,10 @@ def test_a_text_that_spells_an_interval_follows_its_numbers_and_no_other_text_do
         "a-interval": {"value": "0.2 to 0.9"},
         "b-interval": {"value": "y"},
     }
-    moved = reproduce.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
+    moved = rp.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
     assert [m.name for m in moved] == ["'b-interval'"]
     now["a"] = ends | {"low": 0.4}
-    moved = reproduce.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
+    moved = rp.compare({"records": before, "claims": {}}, {"records": now, "claims": {}})
     assert [m.name for m in moved] == ["low of 'a'", "'b-interval'"]
 
 
