@@ -35,7 +35,7 @@ def sample_script() -> str:
     digits = "".join(np.base_repr(z + 648, 36).zfill(2) for z in sample_table()).lower()
     return (
         "/* Standard normal numbers in hundredths, plus 648, two digits to base 36 each.\n"
-        "   Written by sample_script of tests/oracles/widgets.py. */\n"
+        "   Written by sample_script of tests/support/oracles/widgets.py. */\n"
         f'window.BN_SAMPLE = "{digits}";\n'
     )
 

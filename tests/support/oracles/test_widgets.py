@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from bnlib import chains, identity
 from bnlib.chapters.chains import measure
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_committed_table_is_the_one_that_the_library_writes():
