@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a section is read without pandas and Matplotlib, too
 RECORD_MIME = "application/vnd.bnlib.record+json"
 CLAIM_MIME = "application/vnd.bnlib.claim+json"
 VERDICTS = ("holds", "partly", "fails")
+SPELLED = "-interval"  # `<key>-interval` spells, for prose, the ends of the interval of `<key>`
 
 Value = bool | int | float | str | list
 
@@ -133,6 +134,22 @@ class Section:
         """
         for record_or_claim in (*self.records, *self.claims):
             record_or_claim.publish()
+
+
+def recorded(values: Mapping[str, Any], unit: str = "", *, ends: str = "") -> tuple[Record, ...]:
+    """A record for each key; a value with estimate, low and high is recorded with its interval.
+
+    ends: a format.  Given one, prose gets each interval as text, too: `<key>-interval`, "a to b".
+    """
+    made = []
+    for key, value in values.items():
+        if not hasattr(value, "estimate"):
+            made.append(Record(key, value, unit))
+            continue
+        made.append(Record.interval(key, value, unit))
+        if ends:
+            made.append(Record(f"{key}{SPELLED}", f"{value.low:{ends}} to {value.high:{ends}}"))
+    return tuple(made)
 
 
 def collect(sections: Iterable[Section]) -> tuple[dict[str, dict], dict[str, dict]]:

@@ -32,6 +32,19 @@ class Paired(NamedTuple):
     p: Any
 
 
+def with_ends(interval: Any, form: str) -> str:
+    """An estimate with its interval as text, "0.31 [0.20, 0.42]" at the format ".2f"."""
+    return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def rows_with(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows of a frame that have these values, or one of those in a list, in these columns."""
+    for column, value in values.items():
+        listed = value if isinstance(value, list) else [value]
+        frame = pd.DataFrame(frame[frame[column].isin(listed)])
+    return frame
+
+
 class Shape(NamedTuple):
     """What shifting and stretching leaves alone; floats, or arrays with one entry a column."""
 

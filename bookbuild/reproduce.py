@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bnlib.results import read_outputs
+from bnlib.results import SPELLED, read_outputs
 from bookbuild import sources, store
 from bookbuild.execute import Report, Run, execute
 
@@ -30,7 +30,6 @@ OLD_PROCESSOR = {
     "MKL_CBWR": "COMPATIBLE", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem",
 }  # fmt: skip
-SPELLED = "-interval"  # `key-interval` spells, for prose, the ends of the interval of `key`
 _NUMBERS = ("value", "low", "high")
 
 

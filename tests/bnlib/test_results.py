@@ -166,6 +166,14 @@ def test_sections_are_collected_as_a_notebook_gives_them(notebook):
         results.collect([said, said])
 
 
+def test_a_mapping_is_recorded_and_an_interval_also_as_text_where_prose_wants_it():
+    interval = Interval(0.5, 0.25, 0.75)
+    plain = results.recorded({"a": 3, "b": interval}, "s")
+    assert plain == (Record("a", 3, "s"), Record("b", 0.5, "s", 0.25, 0.75))
+    spelled = results.recorded({"a": 3, "b": interval}, "s", ends=".2f")
+    assert spelled == (*plain, Record("b-interval", "0.25 to 0.75"))
+
+
 def test_a_section_shows_its_only_table_and_figure_and_names_several():
     section = Section(tables={"a": "table a"}, figures={"left": lambda: "l", "right": lambda: "r"})  # type: ignore[arg-type]
     assert section.table == "table a"

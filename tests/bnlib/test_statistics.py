@@ -1,6 +1,7 @@
 """Intervals and shape statistics against hand values, scipy, and their own coverage."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,3 +193,16 @@ def test_within_groups_a_common_cause_of_the_group_is_gone(rng):
     assert statistics.spearman(x, y) > 0.8
     assert np.abs(inside).max() < 0.4
     np.testing.assert_allclose(inside[0], stats.spearmanr(x[50:100], y[50:100]).statistic)
+
+
+def test_an_interval_as_text():
+    assert (
+        statistics.with_ends(statistics.Interval(0.314, -0.2, 0.42), ".2f") == "0.31 [-0.20, 0.42]"
+    )
+
+
+def test_rows_are_chosen_by_one_value_or_by_any_of_a_list():
+    frame = pd.DataFrame({"arm": ["bn", "none", "bn"], "seed": [0, 0, 1]})
+    assert list(statistics.rows_with(frame, arm="bn", seed=1).index) == [2]
+    assert list(statistics.rows_with(frame, arm=["bn", "none"], seed=0).index) == [0, 1]
+    assert statistics.rows_with(frame, arm=[]).empty

@@ -15,7 +15,7 @@ from bnlib import data, floors, parameters
 from bnlib.chapters.capacity import decide, figures, measure
 from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.parameters import expect, parameter
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval
 from bnlib.stored import table as stored_table
 from bnlib.verdicts import simultaneous
@@ -90,8 +90,7 @@ def bands(given: Settings, waves: Section) -> Section:
         shifted = measure.fit_wave(arm, "tanh", wave, phase=1.0).error()
         for target, errors in (("odd", waves.values["tanh"].score[arm]), ("shifted", shifted)):
             mean, key = mean_interval(errors), f"tanh-{target}-{arm}"
-            ends = Record(f"{key}-interval", f"{mean.low:.3f} to {mean.high:.3f}")
-            records += [Record.interval(key, mean), ends]
+            records += recorded({key: mean}, ends=".3f")
     # The part of sin(3x + 1) that is even, which no odd function reaches.
     even = np.sin(1.0) * np.cos(3 * np.linspace(-2, 2, 100001))
     records += [Record("tanh-shifted-floor", float(even.var()))]

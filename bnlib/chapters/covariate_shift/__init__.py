@@ -18,6 +18,7 @@ from bnlib.networks import spec
 from bnlib.networks.arms import ARMS
 from bnlib.parameters import ascending, expect, names, pairs, parameter, whole
 from bnlib.results import Record, Section
+from bnlib.statistics import rows_with
 
 PLAIN_AND_BN = ("none", "bn")
 COMPARED = ("none", "frozen", "bn")
@@ -115,7 +116,7 @@ def who_shifts(given: Settings) -> Section:
     rules = given.rate_rules
     choices = (given.activations, given.depths, rules), given.rate, given.rates
     survey = measure.survey_shift(given.bench(given.seeds), given.arms, *choices)
-    cells, relu = decide.shift_cells(survey), measure.only(survey, activation="relu")
+    cells, relu = decide.shift_cells(survey), rows_with(survey, activation="relu")
     plain = relu[relu.arm.isin(PLAIN_AND_BN)].groupby(["L", "rule", "arm"])
     shown, panels = ["loss", "step", "norm", *measure.SHIFTS], (given.arms, given.depths, rules)
     layers = measure.by_layer(relu, rules[0], PLAIN_AND_BN).round(2)
@@ -238,10 +239,10 @@ def explosion(given: Settings) -> Section:
     bench, depth, (width, batch) = given.bench(4), given.explosion_depth, given.sizes[0]
     growth, profiles = measure.survey_growth(bench, COMPARED, depth, given.sizes)
     spread, _ = measure.survey_growth(bench.independent(1024), COMPARED, depth, [(256, 1024)])
-    first = measure.only(growth, state="start", width=width, batch=batch)
-    factors = {name: decide.middle(measure.only(first, arm=name).factor) for name in PLAIN_AND_BN}
-    start, far = (measure.only(rows, state="start", arm="bn") for rows in (first, spread))
-    stepped = measure.only(growth, state="one step", arm="bn", width=width)
+    first = rows_with(growth, state="start", width=width, batch=batch)
+    factors = {name: decide.middle(rows_with(first, arm=name).factor) for name in PLAIN_AND_BN}
+    start, far = (rows_with(rows, state="start", arm="bn") for rows in (first, spread))
+    stepped = rows_with(growth, state="one step", arm="bn", width=width)
     shown = {name: profiles[name, width, batch] for name in COMPARED}
     rows = {given.dataset: growth, "independent rows": spread}
     return Section(

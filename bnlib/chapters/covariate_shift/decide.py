@@ -18,7 +18,6 @@ from bnlib.chapters.covariate_shift.measure import (
     STATES,
     Theorem,
     equal_loss,
-    only,
 )
 from bnlib.landscape import RELU_FACTOR, UNITS
 from bnlib.results import Claim
@@ -166,8 +165,8 @@ def by_unit(walked: pd.DataFrame, level: float) -> dict[str, pd.DataFrame]:
     level: the loss at which the arms are compared a second time.
     """
     near = equal_loss(walked, level)
-    frames = {unit: only(walked, unit=unit) for unit in UNITS}
-    frames |= {f"{unit}, equal loss": only(near, unit=unit) for unit in JUDGED}
+    frames = {unit: statistics.rows_with(walked, unit=unit) for unit in UNITS}
+    frames |= {f"{unit}, equal loss": statistics.rows_with(near, unit=unit) for unit in JUDGED}
     ratios = {name: log_ratios(frame, MEASURES, ["unit"]) for name, frame in frames.items()}
     return {name: rows.droplevel("unit") for name, rows in ratios.items()}
 

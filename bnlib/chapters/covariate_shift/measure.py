@@ -26,6 +26,7 @@ from bnlib.networks import arms
 from bnlib.networks.batches import batch_order
 from bnlib.networks.seed_batched import forward
 from bnlib.parameters import expect
+from bnlib.statistics import rows_with
 
 STEP_RULES = ("same rate", "own best rate", "equal promise")
 DECREASE = 0.1  # predicted relative decrease of the loss under the rule "equal promise"
@@ -41,13 +42,6 @@ GRADIENT = "gradient norm"
 
 Step = float | Tensor
 Pace = tuple[float, float]
-
-
-def only(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """The rows with these values in these columns."""
-    for column, value in values.items():
-        frame = pd.DataFrame(frame[frame[column] == value])
-    return frame
 
 
 # The bench
@@ -312,7 +306,7 @@ def survey_shift(
 
 def by_layer(survey: pd.DataFrame, rule: str, names: Sequence[str]) -> pd.DataFrame:
     """Median of rho over the walks of one rule: a row a depth and arm, a column a layer from 1."""
-    walks = only(survey, rule=rule).groupby(["L", "arm"]).rho
+    walks = rows_with(survey, rule=rule).groupby(["L", "arm"]).rho
     medians = {
         cell: pd.Series(np.nanmedian(np.stack(walks.get_group(cell).to_list()), axis=0))
         for cell in product(survey["L"].unique(), names)
@@ -592,7 +586,7 @@ def growth_table(growth: Mapping[str, pd.DataFrame], names: Sequence[str]) -> pd
     """Medians over seeds of `survey_growth` by kind of rows: factors, and <1/sigma^2> of BN."""
     rows, keys = pd.concat(growth, names=["rows"]), ["rows", "width", "batch", "state"]
     table = rows.pivot_table(index=keys, columns="arm", values="factor", aggfunc="median")
-    inverse = only(rows, arm="bn").groupby(keys).inverse.median()
+    inverse = rows_with(rows, arm="bn").groupby(keys).inverse.median()
     return table[list(names)].assign(**{"⟨1/σ²⟩ of bn": inverse})
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from bnlib import parameters
 from bnlib.chapters.forward import decide, figures, measure
 from bnlib.parameters import parameter
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval
 
 
@@ -110,8 +110,7 @@ def digits(given: Settings) -> Section:
         values=inputs,
         records=(
             Record("digits-seeds", given.seeds),
-            Record.interval("digits-accuracy", score, unit="%"),
-            Record("digits-accuracy-interval", f"{score.low:.1f} to {score.high:.1f}"),
+            *recorded({"digits-accuracy": score}, "%", ends=".1f"),
         ),
     )
 
@@ -200,9 +199,7 @@ def running_means(given: Settings) -> Section:
     drifts = {a: measure.drift(a, given.seed) for a in (0.9, 0.1, 0.01)}
     records = []
     for a, drift in drifts.items():
-        slug, lag = f"lag-{a}".replace(".", "-"), drift.lag
-        records.append(Record.interval(slug, lag))
-        records.append(Record(f"{slug}-interval", f"{lag.low:.2f} to {lag.high:.2f}"))
+        records += recorded({f"lag-{a}".replace(".", "-"): drift.lag}, ends=".2f")
     return Section(
         values=noise,
         records=tuple(records),

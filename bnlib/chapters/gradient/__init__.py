@@ -17,7 +17,7 @@ import pandas as pd
 from bnlib import derivatives, laws, parameters, statistics, training
 from bnlib.chapters.gradient import decide, figures, measure, witnesses
 from bnlib.parameters import parameter
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -214,8 +214,7 @@ def averaging(given: Settings) -> Section:
     records, rows = [], {}
     for key, name, pairs in (("one", "one pair", 1), ("many", f"{given.pairs} pairs", given.pairs)):
         trained, fixed, gain = measure.first_layer_gain(given, pairs)
-        records.append(Record.interval(f"gain-{key}", gain, "points"))
-        records.append(Record(f"gain-{key}-interval", f"{gain.low:+.1f} to {gain.high:+.1f}"))
+        records += recorded({f"gain-{key}": gain}, "points", ends="+.1f")
         rows[f"{name} a step"] = trained.means()
         rows[f"{name} a step, first layer fixed"] = fixed.means()
     whole = measure.train_arm(given, 2 * given.pairs)

@@ -9,7 +9,7 @@ import numpy as np
 from bnlib.chapters.gradient.measure import Growth, Pairs, Projections, Relations
 from bnlib.chapters.gradient.witnesses import Disagreement
 from bnlib.results import Claim
-from bnlib.statistics import Interval
+from bnlib.statistics import Interval, with_ends
 from bnlib.verdicts import verdict
 
 
@@ -110,9 +110,7 @@ def dead_pairs(ratios: Mapping[float, Interval], seeds: int) -> Claim:
     """Movement at m = 2 over m = 3, at every eps.  holds: at most 1 %.  partly: surely below 1."""
     hundredth = all(ratio.estimate <= 0.01 for ratio in ratios.values())
     less = all(ratio.high < 1 for ratio in ratios.values())
-    shown = [
-        f"{r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}] at ε = {e:g}" for e, r in ratios.items()
-    ]
+    shown = [f"{with_ends(ratio, '.2f')} at ε = {eps:g}" for eps, ratio in ratios.items()]
     evidence = "movement at m = 2 over movement at m = 3: " + "; ".join(shown)
     evidence += f" ({seeds} seeds, 95 % interval)"
     return Claim("grad-batch-two-dead", verdict(hundredth, less), evidence)

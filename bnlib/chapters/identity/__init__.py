@@ -14,7 +14,7 @@ from bnlib.chapters.identity import decide, figures, measure, networks
 from bnlib.chapters.identity.measure import shown
 from bnlib.parameters import ascending, parameter, whole
 from bnlib.populations import POPULATIONS
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 from bnlib.statistics import Interval, mean_interval
 from bnlib.verdicts import simultaneous
 
@@ -50,7 +50,7 @@ def exactness(given: Settings) -> Section:
     records = {"exact-seeds": given.seeds, "exact-eval": stored}
     records["exact-extra-digits"] = reach["mean to extra digits"]
     return Section(
-        records=_records(records),
+        records=recorded(records),
         claims=(decide.same_batch(reach, given.seeds), decide.eval_exact(stored)),
         tables={"errors": worst.rename(columns="{:.0e}".format).map("{:.0e}".format)},
     )
@@ -97,7 +97,7 @@ def error_law(given: Settings) -> Section:
     }
     return Section(
         values=sums,
-        records=_records(records),
+        records=recorded(records),
         claims=(decide.train_law(check), decide.train_leading(ratios, sizes[-1])),
         figures={
             "gaussian": partial(figures.error_by_size, sizes, check.point, m, curves),
@@ -125,8 +125,7 @@ def descent(given: Settings) -> Section:
         values=constant,
         records=(
             Record("sgd-same", constant.gap),
-            Record.interval("sgd-noise", noise),
-            Record("sgd-noise-interval", f"{noise.low:.3f} to {noise.high:.3f}"),
+            *recorded({"sgd-noise": noise}, ends=".3f"),
             Record("sgd-noise-theory", laws.ema_noise(measure.RATE)),
         ),
         claims=(decide.sgd_fixed_point(sizes, jointly, constant.gap),),
@@ -141,7 +140,7 @@ def approach(given: Settings) -> Section:
     at, rate = measure.STEPS.index(60), (1 - measure.RATE) ** np.array(measure.STEPS)
     records = {f"paths-large-{name}": lines["σ > 3"][at] for name, lines in left.items()}
     figure = partial(figures.paths, measure.STEPS, left, rate)
-    return Section(records=_records(records), figures={"paths": figure})
+    return Section(records=recorded(records), figures={"paths": figure})
 
 
 def insertion(given: Settings) -> Section:
@@ -200,7 +199,7 @@ def convolutions(given: Settings) -> Section:
     digits: Any = {"m": 0, "error": 3, "effect": 1, "low": 1, "high": 1, "rows": 1, "fits": 2}
     worth = {"worth-low": effects["rows"].min(), "worth-high": effects["rows"].max()}
     return Section(
-        records=_records(worth),
+        records=recorded(worth),
         claims=(decide.conv_effective_m(effects),),
         tables={"effects": effects.round(digits)},
         figures={"effects": partial(figures.design, effects)},
@@ -214,7 +213,7 @@ def teacher_student(given: Settings) -> Section:
     rows = {"few": 0, "many": k - 1, "longer": 3 * k, "weights": 2 * k - 1}
     rows |= {"scratch-few": 2 * k, "scratch-many": 3 * k - 1}
     return Section(
-        records=_records({f"ts-{key}": table["median d"][row] for key, row in rows.items()}),
+        records=recorded({f"ts-{key}": table["median d"][row] for key, row in rows.items()}),
         claims=(decide.teacher_student(table, *ratios),),
         tables={"students": table.round(4)},
     )
@@ -248,7 +247,3 @@ def run(given: Settings) -> dict[str, Section]:
         "teacher_student": teacher_student(given),
         "trained_network": trained_network(given, paths.values),
     }
-
-
-def _records(values: dict[str, Any]) -> tuple[Record, ...]:
-    return tuple(Record(key, value) for key, value in values.items())

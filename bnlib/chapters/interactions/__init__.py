@@ -16,7 +16,7 @@ from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
 from bnlib.orders import noise_floor
 from bnlib.parameters import ascending, names, parameter, whole
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 
 Steps = dict[str, pd.DataFrame]  # of `every_cell`
 OTHERS = ["layer-norm", "orthogonal", "weight-norm", "bn-last-hidden"]
@@ -55,14 +55,9 @@ class Settings(parameters.Settings):
         return {"states": ["start", "trained"], "steps": self.steps}
 
 
-def recorded(values: dict[str, Any]) -> tuple[Record, ...]:
-    """Records of plain values."""
-    return tuple(Record(key, value) for key, value in values.items())
-
-
 def percents(shares: dict[str, Any]) -> tuple[Record, ...]:
     """Records of shares, in percent."""
-    return tuple(Record(key, 100 * share, "percent") for key, share in shares.items())
+    return recorded({key: 100 * share for key, share in shares.items()}, "percent")
 
 
 def identities(given: Settings) -> Section:
@@ -240,9 +235,8 @@ def ablation(zoo: pd.DataFrame) -> Section:
         records += percents({f"constant-{arm}": start.constant[arm]})
     plain = measure.at_start(zoo)
     gap: Any = statistics.column_medians((plain["mean-only"] - plain["bn"]).to_frame("int")).iloc[0]
-    interval = Record("centering-gap-interval", f"{gap.low:+.2f} to {gap.high:+.2f}")
     return Section(
-        records=(*records, Record.interval("centering-gap", gap), interval),
+        records=(*records, *recorded({"centering-gap": gap}, ends="+.2f")),
         tables={"arms": start.round(2)},
     )
 

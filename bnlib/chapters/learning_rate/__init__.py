@@ -14,12 +14,12 @@ import pandas as pd
 
 from bnlib import parameters, statistics
 from bnlib.chapters.learning_rate import decide, figures, measure
-from bnlib.chapters.learning_rate.measure import LADDER, RESET, SCALE_FREE, Bench, only
+from bnlib.chapters.learning_rate.measure import LADDER, RESET, SCALE_FREE, Bench
 from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
 from bnlib.parameters import expect, names, parameter, whole
-from bnlib.results import Record, Section
-from bnlib.statistics import Interval
+from bnlib.results import Section, recorded
+from bnlib.statistics import Interval, rows_with
 
 SHOWN = ("none", "orthogonal", "layer-norm", "frozen", "bn", "bn-no-affine")
 WATCHED = (0.25, 1.0, 4.0, 16.0)  # rates at which one unit is followed
@@ -117,22 +117,22 @@ def networks(given: Settings, plan: Plan) -> Section:
         gaps = measure.agreement(frame, table)
         shares = {"agreeing": decide.agreeing(gaps), "equal-values": float((gaps == 0).mean())}
         percent = {name: 100 * share for name, share in shares.items()}
-        records = _records({"common-values": len(gaps)}) + _records(percent, "percent")
+        records = recorded({"common-values": len(gaps)}) + recorded(percent, "percent")
         if given.cells == "page":
             judged, climbed = table, measure.ladders_of(plan.kept)[8, bench.steps]
             source = f"the stored table ({plan.kept['parameters']['seeds']} seeds)"
-    usual = only(judged, half=[*plan.halves, ""], arm=plan.register["architectures"]["arms"])
-    bad = only(judged, half="bad")
+    usual = rows_with(judged, half=[*plan.halves, ""], arm=plan.register["architectures"]["arms"])
+    bad = rows_with(judged, half="bad")
     level = bench.threshold * np.log(measure.rows_of(bench.dataset).classes)
     lines: dict[int, dict[str, np.ndarray]] = {}
     for (activation, depth, arm), run in runs.items():
         if activation == "relu" and arm in SHOWN:
             lines.setdefault(depth, {})[arm] = np.median(run.final, 1)
-    panels = dict(list(lines.items())[:4])
+    panels, relu = dict(list(lines.items())[:4]), rows_with(frame, activation="relu")
     return Section(
         values=Networks(plan, frame, runs, ladder, growth, usual, bad, climbed, source),
         records=records,
-        tables={"targets": measure.overview(only(frame, activation="relu"), ["L", "arm"], rates)},
+        tables={"targets": measure.overview(relu, ["L", "arm"], rates)},
         figures={"losses": lambda: figures.losses(panels, rates, level)},
     )
 
@@ -149,7 +149,7 @@ def larger_rates(trained: Networks) -> Section:
         columns[f"tanh, {source}"] = decide.shown(measure.bn_gains(judged, "tanh"))
     depths, lines = measure.by_depth(judged, SHOWN)
     return Section(
-        records=_records({**factors, "depth-shallow": least, "depth-deep": most}),
+        records=recorded({**factors, "depth-shallow": least, "depth-deep": most}),
         claims=(decide.larger_rates(ratio, run, source),),
         tables={"ratios": pd.DataFrame(columns).fillna("")},
         figures={"depth": lambda: figures.over_depth(depths, lines, trained.plan.rates[-1])},
@@ -159,7 +159,7 @@ def larger_rates(trained: Networks) -> Section:
 def prediction(trained: Networks) -> Section:
     """The registered analysis: do interactions predict the rate?"""
     judged = trained.judged
-    parts = {half: measure.medians(only(judged, half=half)) for half in trained.plan.halves}
+    parts = {half: measure.medians(rows_with(judged, half=half)) for half in trained.plan.halves}
     parts = {half: rows for half, rows in parts.items() if rows.cell.nunique() > 1}
     rho = {half: measure.correlations(rows) for half, rows in parts.items()}
     claims = decide.predictions(rho, len(parts.get("held_out", ())), trained.source)
@@ -167,13 +167,16 @@ def prediction(trained: Networks) -> Section:
     apart = Interval(*decisive.loc[measure.APART])
     numbers = {claim.id: decide.prediction(claim.id, decisive)[1] for claim in claims}
     for name in ("k_off", "k_total", "share", "baseline"):
-        numbers[f"rho-{name}"] = decisive.estimate[name, "pooled"]
+        numbers[f"rho-{name}".replace("_", "-")] = decisive.estimate[name, "pooled"]
     numbers |= {
         "within-k-off": decisive.estimate["k_off", "within"],
         "total-minus-share": apart,
         "total-minus-share-interval": f"{apart.low:.2f} to {apart.high:.2f}",
     }
-    censored = {f"censored-{h}": 100 * only(judged, half=h).censored.mean() for h in parts}
+    censored = {
+        f"censored-{half}".replace("_", "-"): 100 * rows_with(judged, half=half).censored.mean()
+        for half in parts
+    }
     points = measure.medians(judged)
     explored = [f"{a} {n}" for a, n in trained.plan.register["cells"]["exploration"]]
     points = points.assign(held_out=~points.cell.isin(explored))
@@ -183,7 +186,7 @@ def prediction(trained: Networks) -> Section:
     table = pd.DataFrame(text).reindex(list(measure.DIRECTIONS), level=1)
     return Section(
         values=rho,
-        records=_records(numbers) + _records(censored, "percent"),
+        records=recorded(numbers) + recorded(censored, "percent"),
         claims=tuple(claims),
         tables={"correlations": table},
         figures={
@@ -198,7 +201,7 @@ def variants(trained: Networks, rho: Mapping[str, pd.DataFrame]) -> Section:
 
     rho: by half, as `prediction` measured; the last one decided.
     """
-    tried = measure.variants(only(trained.judged, half=list(rho)[-1]))
+    tried = measure.variants(rows_with(trained.judged, half=list(rho)[-1]))
     rows = [("k_off", "pooled"), ("k_total", "pooled"), ("share", "pooled"), ("k_off", "partial")]
     numbers = {"rho-best-share": tried["best rate"].estimate["share", "pooled"]}
     if "after 20 steps" in tried:
@@ -208,7 +211,7 @@ def variants(trained: Networks, rho: Mapping[str, pd.DataFrame]) -> Section:
         }
     text = pd.DataFrame({name: decide.shown(table.loc[rows]) for name, table in tried.items()}).T
     columns = pd.MultiIndex.from_tuples(rows)
-    return Section(records=_records(numbers), tables={"variants": text.reindex(columns=columns)})
+    return Section(records=recorded(numbers), tables={"variants": text.reindex(columns=columns)})
 
 
 def mechanism(trained: Networks) -> Section:
@@ -243,7 +246,7 @@ def mechanism(trained: Networks) -> Section:
     reset = {name: rate[name + RESET].to_numpy() for name in resets}
     marks = {name: (share[name], middle) for name, middle in free.mean().to_dict().items()}
     return Section(
-        records=_records(numbers),
+        records=recorded(numbers),
         claims=tuple(claims),
         tables={
             "arms": measure.overview(climbed, ["arm"], plan.rates).drop(columns="never"),
@@ -262,7 +265,7 @@ def self_tuning(given: Settings) -> Section:
     effective, bound = measure.tuning(Bench(given.dataset, width=given.width), WATCHED)
     ratio = float(np.nanmax(effective[1:] / bound[:-1]))
     drawn = {"effective": lambda: figures.effective(WATCHED, effective, bound)}
-    return Section(records=_records({"bound-ratio": ratio}), figures=drawn)
+    return Section(records=recorded({"bound-ratio": ratio}), figures=drawn)
 
 
 def beyond_one_step(trained: Networks) -> Section:
@@ -270,8 +273,8 @@ def beyond_one_step(trained: Networks) -> Section:
     judged = trained.judged
     ratio = (judged.eps_up * judged.k_total / 2).replace(np.inf, np.nan)
     numbers = {"quadratic-ratio": float(ratio[judged.k_total > 0].median())}
-    table = measure.beyond_one_step(only(judged, arm=list(SHOWN))).round(1)
-    return Section(records=_records(numbers), tables={"beyond": table})
+    table = measure.beyond_one_step(rows_with(judged, arm=list(SHOWN))).round(1)
+    return Section(records=recorded(numbers), tables={"beyond": table})
 
 
 def small_rate(given: Settings, trained: Networks) -> Section:
@@ -279,11 +282,11 @@ def small_rate(given: Settings, trained: Networks) -> Section:
     rates, runs = trained.plan.rates, trained.runs
     place = int(np.abs(np.log2(rates) - given.small_rate).argmin())
     deep = max(n for activation, n, _ in runs if activation == "relu")
-    records = _records({"small-rate": rates[place]})
+    records = recorded({"small-rate": rates[place]})
     for arm in ("none", "bn"):
         loss, right = (np.median(v[place]) for v in runs["relu", deep, arm][2:4])
-        records += _records({f"small-loss-{arm}": loss})
-        records += _records({f"small-accuracy-{arm}": 100 * right}, "percent")
+        records += recorded({f"small-loss-{arm}": loss})
+        records += recorded({f"small-accuracy-{arm}": 100 * right}, "percent")
     return Section(records=records, tables={"losses": measure.equal_rate(runs, place)})
 
 
@@ -308,7 +311,7 @@ def other_data(given: Settings) -> Section:
     numbers = {f"{data}-{name}": word[data][name] for name in word.index for data in word}
     numbers["verdicts-differ"] = int((word.digits != word.mnist1d).sum())
     numbers["verdicts-compared"] = len(word)
-    return Section(records=_records(numbers), tables={"verdicts": table})
+    return Section(records=recorded(numbers), tables={"verdicts": table})
 
 
 def run(given: Settings) -> dict[str, Section]:
@@ -329,14 +332,6 @@ def run(given: Settings) -> dict[str, Section]:
         "bad_starts": bad_starts(trained.values),
         "other_data": other_data(given),
     }
-
-
-def _records(numbers: Mapping[str, Any], unit: str = "") -> tuple[Record, ...]:
-    records = []
-    for name, value in numbers.items():
-        make = Record.interval if isinstance(value, Interval) else Record
-        records.append(make(name.replace("_", "-"), value, unit))
-    return tuple(records)
 
 
 def _scaled(interval: Any, scale: Callable[[Any], Any]) -> Interval:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bnlib.chapters.learning_rate import measure
 from bnlib.results import Claim
-from bnlib.statistics import Interval
+from bnlib.statistics import Interval, rows_with
 from bnlib.verdicts import above, count, verdict
 
 BRACKETS, RANGE = "{:.2f} [{:.2f}, {:.2f}]", "{:.2f} ({:.2f} to {:.2f})"
@@ -131,7 +131,7 @@ def on_table(frame: pd.DataFrame, ladder: pd.DataFrame, held_out: bool) -> dict[
     """Every claim of the chapter judged on a stored table alone, with its number."""
     words = {"larger-rates-with-bn": count(measure.bn_gains(frame).low > 0)}
     if held_out:
-        rho = measure.correlations(measure.medians(measure.only(frame, half="held_out")))
+        rho = measure.correlations(measure.medians(rows_with(frame, half="held_out")))
         for name in PREDICTIONS:
             word, interval = prediction(name, rho)
             words[name] = f"{word}: {RANGE.format(*interval)}"

@@ -231,13 +231,6 @@ def tuning(bench: Bench, rates: Sequence[float], **options: Any) -> tuple[np.nda
     return np.asarray(rates) / w**2, 1 / (2 * w * g)
 
 
-def only(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """The rows with these values, or one of the listed ones."""
-    for name, value in values.items():
-        frame = pd.DataFrame(frame[frame[name].isin(value if isinstance(value, list) else [value])])
-    return frame
-
-
 def read(name: str) -> str:
     """The register or a stored table, if it is the file that the page was written about.
 
@@ -301,7 +294,7 @@ def agreement(run: pd.DataFrame, kept: pd.DataFrame) -> pd.Series:
 def bn_gains(frame: pd.DataFrame, activation: str = "relu") -> pd.DataFrame:
     """log2 of BN's largest rate over that of the plain network, paired by seed, a row a depth."""
     rows = {}
-    for depth, part in only(frame, activation=activation).groupby("L"):
+    for depth, part in statistics.rows_with(frame, activation=activation).groupby("L"):
         rate = wide(part)
         rows[depth] = statistics.paired_difference(rate["bn"], rate["none"])._asdict()
     return pd.DataFrame(rows).T.rename_axis("L")
@@ -309,7 +302,7 @@ def bn_gains(frame: pd.DataFrame, activation: str = "relu") -> pd.DataFrame:
 
 def by_depth(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[int], dict[str, np.ndarray]]:
     """Mean log2 of the largest rate over seeds with its interval: depths, arm -> (3, depths)."""
-    part = only(frame, activation="relu", arm=list(names))
+    part = statistics.rows_with(frame, activation="relu", arm=list(names))
     depths = sorted(set(part.L.tolist()))
     table = part.groupby(["arm", "L"]).max_trainable.agg(list)
     lines = {}
@@ -453,7 +446,7 @@ def beyond_one_step(frame: pd.DataFrame) -> pd.DataFrame:
 
     Minus infinite where most seeds have no ascent on the grid of steps.
     """
-    part = only(frame, activation="relu")
+    part = statistics.rows_with(frame, activation="relu")
     gap = part.assign(gap=part.max_trainable - np.log2(part.eps_up))
     return gap.groupby(["L", "arm"], sort=False).gap.median().unstack().sort_index()
 

@@ -11,7 +11,7 @@ from bnlib import parameters, statistics
 from bnlib.chapters.trained_networks import decide, figures, measure, toys
 from bnlib.data import photo_crops
 from bnlib.parameters import names, parameter
-from bnlib.results import Record, Section
+from bnlib.results import Record, Section, recorded
 
 NETWORKS = ["lite0", "lite1", "lite2"]
 
@@ -28,11 +28,6 @@ class Settings(parameters.Settings):
     steps: int = parameter(2000, 400, 20_000)
     toy_steps: int = parameter(700, 100, 10_000)
     shuffles: int = parameter(400, 100, 10_000)
-
-
-def _with_text(key: str, v: statistics.Interval, form: str) -> list[Record]:
-    text = f"{v.low:{form}} to {v.high:{form}}"
-    return [Record.interval(key, v), Record(f"{key}-interval", text)]
 
 
 def audit(given: Settings) -> Section:
@@ -117,8 +112,8 @@ def equilibrium(given: Settings) -> Section:
     """gamma frozen at random values: whether sigma follows, and with which slope."""
     arms, records = toys.equilibrium(given.seeds, steps=given.steps), []
     for output, arm in arms.items():
-        records += _with_text(f"equilibrium-slope-{output}", arm.sigma[-1], ".3f")
-        records += _with_text(f"equilibrium-norm-{output}", arm.norm, ".3f")
+        slope, norm = f"equilibrium-slope-{output}", f"equilibrium-norm-{output}"
+        records += recorded({slope: arm.sigma[-1], norm: arm.norm}, ends=".3f")
     theory = arms["trained"].theory
     records.append(Record("equilibrium-theory-trained", theory))
     records.append(Record("equilibrium-p", 2 * theory - 1))
@@ -162,7 +157,7 @@ def shifts(given: Settings, stored: measure.Audit, layers: pd.DataFrame) -> Sect
         middle = {name: (np.median if "max" in name else np.mean)(v) for name, v in toy.items()}
         rows[f"drop-connect {p:g}"] = middle
         beta_mu = statistics.mean_interval(toy["corr β μ"].mean(axis=1))
-        records += _with_text(f"toy-beta-mu-{round(10 * p)}", beta_mu, ".2f")
+        records += recorded({f"toy-beta-mu-{round(10 * p)}": beta_mu}, ends=".2f")
     return Section(
         records=tuple(records),
         claims=(decide.beta_proj_zero(first, plain, skip), decide.mu_expand(errors)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,7 @@ from bnlib import verdicts
 from bnlib.audit.summary import Share
 from bnlib.chapters.trained_networks.toys import Arm, Digits
 from bnlib.results import Claim
-from bnlib.statistics import Interval
-
-
-def _ends(v: Any, form: str = ".2f") -> str:
-    return f"{v.estimate:{form}} [{v.low:{form}}, {v.high:{form}}]"
+from bnlib.statistics import Interval, with_ends
 
 
 def _by_row(table: pd.DataFrame, column: str) -> dict[str, Interval]:
@@ -32,7 +27,7 @@ def above_chance(shares: Mapping[str, Sequence[Share]]) -> list[bool]:
 def not_identity(shares: Mapping[str, Sequence[Share]]) -> Claim:
     """In each network the interval is below 5 % and the share not above chance; partly: in some."""
     small, above = [near.share.high < 0.05 for near, _ in shares.values()], above_chance(shares)
-    parts = [f"{k} {_ends(v.share, '.2%')}, {v.null.high:.2%}" for k, (v, _) in shares.items()]
+    parts = [f"{k} {with_ends(v.share, '.2%')}, {v.null.high:.2%}" for k, (v, _) in shares.items()]
     return Claim(
         "trained-not-identity",
         verdicts.count(s and not a for s, a in zip(small, above, strict=True)),
@@ -70,7 +65,8 @@ def gauge(table: pd.DataFrame, digits: Digits) -> tuple[Claim, Claim]:
 def gate_rate(table: pd.DataFrame, crops: int) -> Claim:
     """In every role: correlation above 0.8 and error at most 0.1; partly: one of the two."""
     tied, close = table["low"] > 0.8, table["error"] <= 0.1
-    parts = [f"{k} {_ends(v)}, {table['error'][k]:.3f}" for k, v in _by_row(table, "corr").items()]
+    rows = _by_row(table, "corr").items()
+    parts = [f"{role} {with_ends(r, '.2f')}, {table['error'][role]:.3f}" for role, r in rows]
     return Claim(
         "trained-gate-rate",
         verdicts.verdict((tied & close).all(), (tied | close).all()),
@@ -82,7 +78,7 @@ def gate_rate(table: pd.DataFrame, crops: int) -> Claim:
 def gamma_sigma(table: pd.DataFrame) -> Claim:
     """The mean correlation is above 0 over the layers of every network; partly: somewhere."""
     overall, stem = (table.xs(role, level="role") for role in ("all", "stem"))
-    parts = [f"{net} {_ends(v)}" for net, v in _by_row(overall, "pearson").items()]
+    parts = [f"{net} {with_ends(v, '.2f')}" for net, v in _by_row(overall, "pearson").items()]
     return Claim(
         "trained-gamma-sigma",
         verdicts.verdict((overall["low"] > 0).all(), (table["low"] > 0).any()),
@@ -99,7 +95,7 @@ def equilibrium(arms: Mapping[str, Arm], seeds: int) -> Claim:
         wide = slope._replace(low=slope.low - 0.05, high=slope.high + 0.05)
         near.append(verdicts.inside(arm.theory, wide))
         apart.append(slope.low > 0 and slope.high < 1)
-        parts.append(f"output {output} {_ends(slope, '.3f')}, theory {arm.theory:.3f}")
+        parts.append(f"output {output} {with_ends(slope, '.3f')}, theory {arm.theory:.3f}")
     return Claim(
         "trained-equilibrium",
         verdicts.verdict(all(near) and all(apart), all(apart)),

@@ -10,6 +10,7 @@ import torch
 from bnlib import interactions, landscape
 from bnlib.chapters.covariate_shift import decide, measure
 from bnlib.interactions import LONGEST
+from bnlib.statistics import rows_with
 
 BENCH = measure.load("digits", range(8))
 SMALL = BENCH._replace(seeds=range(3), width=6, batch=16)
@@ -305,7 +306,7 @@ def test_both_ends_of_the_spectrum_are_those_of_the_whole_hessian():
             product = landscape.hvp(single.loss, params, vector)
             columns.append(torch.cat([product[k].flatten() for k in params]))
         exact = torch.linalg.eigvalsh(torch.stack(columns))
-        row = measure.only(ends, seed=1, state=state).iloc[0]
+        row = rows_with(ends, seed=1, state=state).iloc[0]
         assert row.lowest == pytest.approx(float(exact[0]), rel=1e-2, abs=1e-3)
         assert row.highest == pytest.approx(float(exact[-1]), rel=1e-2)
 
@@ -316,17 +317,17 @@ def test_both_ends_of_the_spectrum_are_those_of_the_whole_hessian():
 def test_bn_and_frozen_statistics_explode_at_the_start_and_no_norm_does_not():
     bench = BENCH._replace(seeds=range(3)).independent(512)
     frame, profiles = measure.survey_growth(bench, ["none", "frozen", "bn"], 8, [(128, 256)])
-    begun = measure.only(frame, state="start")
+    begun = rows_with(frame, state="start")
     start = begun.groupby("arm")[["factor", "inverse"]].median()
     assert start.factor["bn"] == pytest.approx(landscape.RELU_FACTOR, rel=0.05)
     assert start.factor["frozen"] == pytest.approx(start.inverse["frozen"], rel=0.05)
     assert start.factor["none"] == pytest.approx(1, rel=0.1)
     assert start.inverse["none"] == 1
     assert start.inverse["bn"] > landscape.RELU_FACTOR
-    assert decide.middle(measure.only(begun, arm="bn").factor).low > 1
+    assert decide.middle(rows_with(begun, arm="bn").factor).low > 1
     assert (profiles["bn", 128, 256][:, 1] > 3).all()
     np.testing.assert_allclose(profiles["bn", 128, 256][:, -1], 1)
-    stepped = measure.only(frame, state="one step").groupby("arm").factor.median()
+    stepped = rows_with(frame, state="one step").groupby("arm").factor.median()
     assert stepped["bn"] != start.factor["bn"]
 
 
@@ -334,7 +335,7 @@ def test_rows_in_few_directions_explode_faster_and_the_mean_of_one_over_variance
     bench, medians = BENCH._replace(seeds=range(3)), {}
     for name, rows in (("digits", bench), ("independent", bench.independent(512))):
         frame, _ = measure.survey_growth(rows, ["bn"], 8, [(64, 256)])
-        medians[name] = measure.only(frame, state="start")[["factor", "inverse"]].median()
+        medians[name] = rows_with(frame, state="start")[["factor", "inverse"]].median()
     assert medians["digits"].factor > medians["independent"].factor
     assert medians["digits"].inverse > medians["independent"].inverse + 0.03
 
