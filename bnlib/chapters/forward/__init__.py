@@ -110,7 +110,7 @@ def digits(given: Settings) -> Section:
         values=inputs,
         records=(
             Record("digits-seeds", given.seeds),
-            *recorded({"digits-accuracy": score}, "%", ends=".1f"),
+            *recorded({"digits-accuracy": score}, "percent", ends=".1f"),
         ),
     )
 
@@ -170,7 +170,7 @@ def standard_normal(shapes: Any, change: float) -> Section:
         percent[f"under-floor-digits-{site}"] = share
     largest = max(change, shapes.change.max())
     return Section(
-        records=tuple(Record(name, 100 * v, unit="%") for name, v in percent.items()),
+        records=tuple(Record(name, 100 * v, unit="percent") for name, v in percent.items()),
         claims=(decide.standard_normal(under, before, largest, len(real)),),
     )
 

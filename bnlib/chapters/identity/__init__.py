@@ -160,8 +160,8 @@ def insertion(given: Settings) -> Section:
         records=(
             Record("absent-out", largest[:, 0].max()),
             Record("absent-grad-evaluation", largest[1, 1]),
-            Record.interval("absent-grad-16", middle, "%"),
-            Record.interval("absent-grad-256", wide, "%"),
+            Record.interval("absent-grad-16", middle, "percent"),
+            Record.interval("absent-grad-256", wide, "percent"),
             Record.interval("absent-cosine-256", mean_interval(cosine[3])),
             Record("absent-energy-256", 100 * removed[3].mean(), "percent"),
             *(Record(f"absent-{mode}-verdict", verdict) for mode, verdict in modes),

@@ -34,7 +34,7 @@ def audit(given: Settings) -> Section:
     """The shipped networks as they are, against the identity and against chance."""
     stored = measure.audit(given.nets, shuffles=given.shuffles, seed=given.seed)
     near = [100 * share.share.estimate for share, _ in stored.shares.values()]
-    records = [Record("near-largest", max(near), "%")]
+    records = [Record("near-largest", max(near), "percent")]
     records.append(Record("median-d-smallest", stored.table["median d"].min()))
     records.append(Record("nets-above-chance", sum(decide.above_chance(stored.shares))))
     return Section(
@@ -146,7 +146,7 @@ def shifts(given: Settings, stored: measure.Audit, layers: pd.DataFrame) -> Sect
     moved = {p: toy["max |β_proj|"] for p, toy in trained.items()}
     records = [Record("shift-gap", skip.min() / plain.max())]
     records.append(Record("shift-largest-plain", plain.max()))
-    records.append(Record("expand-error", 100 * errors.max(), "%"))
+    records.append(Record("expand-error", 100 * errors.max(), "percent"))
     records.append(Record("toy-shift-drop", np.median(moved[0.2])))
     after = layers[layers.role == "expand"].groupby("after")["beta_mu"]
     for key in ("skip", "no-skip"):
