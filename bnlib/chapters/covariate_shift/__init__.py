@@ -12,8 +12,8 @@ import pandas as pd
 
 from bnlib import parameters, training
 from bnlib import stored as tables
-from bnlib.chapters.covariate_shift import decide, figures, measure
-from bnlib.landscape import RELU_FACTOR, UNITS
+from bnlib.chapters.covariate_shift import decide, figures, hessian, measure
+from bnlib.landscape import UNITS
 from bnlib.networks import spec
 from bnlib.networks.arms import ARMS
 from bnlib.parameters import ascending, expect, names, pairs, parameter, whole
@@ -201,7 +201,7 @@ def smoothness(given: Settings) -> Section:
 def coupling(given: Settings) -> Section:
     """Blocks of the Hessian at the start and after steps on one batch."""
     size = given.block_depth, given.block_steps, given.probes
-    blocks, maps = measure.survey_blocks(given.bench(given.seeds), COMPARED, *size)
+    blocks, maps = hessian.survey_blocks(given.bench(given.seeds), COMPARED, *size)
     gaps = decide.log_ratios(blocks, ["off", "share", "diag", "coupling", "scaled"], ["state"])
     records = [Record("block-steps", given.block_steps)]
     for name, state in product(("off", "share", "diag"), measure.STATES):
@@ -223,7 +223,7 @@ def coupling(given: Settings) -> Section:
 def spectrum(given: Settings) -> Section:
     """Both ends of the spectrum of the Hessian, in the same states."""
     size = given.block_depth, given.block_steps
-    ends = measure.spectrum_ends(given.bench(given.spectra), COMPARED, *size)
+    ends = hessian.spectrum_ends(given.bench(given.spectra), COMPARED, *size)
     medians = ends.groupby(["state", "arm"], sort=False)[["lowest", "highest"]].median()
     highest = {name: medians.highest["trained", name] for name in PLAIN_AND_BN}
     return Section(
@@ -250,7 +250,7 @@ def explosion(given: Settings) -> Section:
         records=(
             Record.interval("factor-bn", factors["bn"]),
             Record.interval("factor-none", factors["none"]),
-            Record("factor-theory", RELU_FACTOR),
+            Record("factor-theory", measure.RELU_FACTOR),
             Record("inverse-bn", start.inverse.median()),
             Record("factor-independent", far.factor.median()),
             Record("inverse-independent", far.inverse.median()),
@@ -258,7 +258,7 @@ def explosion(given: Settings) -> Section:
         ),
         claims=(decide.cures(factors, width, batch),),
         tables={"factors": measure.growth_table(rows, COMPARED).round(3)},
-        figures={"growth": lambda: figures.growth(shown, RELU_FACTOR)},
+        figures={"growth": lambda: figures.growth(shown, measure.RELU_FACTOR)},
     )
 
 

@@ -15,11 +15,12 @@ import pandas as pd
 from bnlib import statistics, verdicts
 from bnlib.chapters.covariate_shift.measure import (
     MEASURES,
+    RELU_FACTOR,
     STATES,
     Theorem,
     equal_loss,
 )
-from bnlib.landscape import RELU_FACTOR, UNITS
+from bnlib.landscape import UNITS
 from bnlib.results import Claim
 
 CELL = ["activation", "L", "rule"]

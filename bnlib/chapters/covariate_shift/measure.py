@@ -7,6 +7,7 @@ measured on the way is measured in float64, on the batch of the step that comes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -21,10 +22,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnlib import data, interactions, landscape
-from bnlib.interactions import LONGEST, Params, Problem
+from bnlib.interactions import LONGEST, Function, Params, Problem, layer_dots, layers, moved
 from bnlib.networks import arms
 from bnlib.networks.batches import batch_order
-from bnlib.networks.seed_batched import forward
+from bnlib.networks.seed_batched import Statistics, forward, trace
+from bnlib.networks.spec import Spec
 from bnlib.parameters import expect
 from bnlib.statistics import rows_with
 
@@ -39,6 +41,10 @@ AVERAGED = 10  # batches in the running mean of a loss, as batches differ from s
 LAYERS, COORDINATES = 4, 5  # of the quadratic: blocks, and their size
 CONSECUTIVE = "difference of consecutive training gradients"
 GRADIENT = "gradient norm"
+RELU_FACTOR = math.pi / (math.pi - 1)
+"""Growth of the squared gradient per layer: wide ReLU network with BN, gamma = 1, beta = 0, at the
+start. Var relu(N(0, 1)) = 1/2 - 1/(2 pi); He weights double it, and the backward pass divides by
+it:  2 (1/2) / (1 - 1/pi)."""
 
 Step = float | Tensor
 Pace = tuple[float, float]
@@ -187,7 +193,52 @@ class Point:
 
     def integral(self, step: Step, **rule: int) -> Tensor:
         """The right side of the theorem, (S,).  rule: nodes and panels of `ics_integral`."""
-        return landscape.ics_integral(self.of, self.params, self.grads, step, **rule)
+        return ics_integral(self.of, self.params, self.grads, step, **rule)
+
+
+def ics_integral(
+    loss_fn: Function,
+    params: Params,
+    grads: Params,
+    step: float | Tensor,
+    *,
+    nodes: int = 12,
+    panels: int = 1,
+) -> Tensor:
+    """The interaction as an integral of covariate shift along each layer's own step, (S,).
+
+        INT = -eta sum_i int_0^1 g_i.(G'_i(t) - G_i(t)) dt
+
+    with layer i at theta_i - t eta g_i in both G'_i and G_i; Gauss and Legendre's rule with `nodes`
+    places on each of `panels` equal parts.
+    Consequences: exact for smooth L up to the rule's error; one node is the midpoint rule, whose
+    error is O(eta^4); ReLU has kinks, so more panels help and more nodes hardly do.
+    Raises ValueError for less than one node or panel.
+    """
+    direction, numbers = {name: -grad for name, grad in grads.items()}, layers(params)
+    places, weights = _quadrature(nodes, panels)
+    size = torch.as_tensor(step, dtype=torch.float64)
+    total = torch.zeros(len(next(iter(params.values()))), dtype=torch.float64)
+    for place, number in enumerate(numbers[1:], start=1):
+        masks = np.zeros((2, len(places), len(numbers)))
+        masks[1, :, :place] = 1
+        masks[:, :, place] = places
+        point = moved(params, direction, masks.reshape(-1, len(numbers)), size)
+        new = landscape.layer_gradient(loss_fn, point, number)
+        old = {k: grads[k].repeat(len(places) * 2, *[1] * (grads[k].ndim - 1)) for k in new}
+        dots = layer_dots(new, old).sum(1).unflatten(0, (2, len(places), -1))
+        total += torch.einsum("n,ns->s", torch.from_numpy(weights), dots[1] - dots[0])
+    return -size * total
+
+
+def _quadrature(nodes: int, panels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in (0, 1) and weights of Gauss and Legendre's rule on equal panels."""
+    for name, value in {"nodes": nodes, "panels": panels}.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
+    at, weight = np.polynomial.legendre.leggauss(nodes)
+    places = (np.arange(panels)[:, None] + (1 + at) / 2) / panels
+    return places.ravel(), np.tile(weight / 2 / panels, panels)
 
 
 RULES: dict[str, Callable[..., Tensor]] = {
@@ -328,7 +379,14 @@ def shift_bands(survey: pd.DataFrame) -> dict[str, pd.DataFrame]:
 # Noise after the norm
 
 
-def draw(bench: Bench, depth: int, scale: float, step: int) -> dict[int, landscape.Noise]:
+class Noise(NamedTuple):
+    """What is added to and what multiplies each entry; the shape of the output, (S, m, c)."""
+
+    shift: Tensor
+    scale: Tensor
+
+
+def draw(bench: Bench, depth: int, scale: float, step: int) -> dict[int, Noise]:
     """The noise of one step at every hidden site, (S, m, c) float32 each; none at scale 0.
 
     Per unit and step  mu ~ U(-1/2, 1/2),  s ~ U(1, 5/4);  per row  n ~ N(0, 1),  q ~ U(-1, 1):
@@ -348,7 +406,7 @@ def draw(bench: Bench, depth: int, scale: float, step: int) -> dict[int, landsca
         mu, s, n = (np.stack(part) for part in zip(*drawn, strict=True))
         q = np.stack([rng.uniform(-1, 1, rows) for rng in rngs])
         pair = scale * (mu + q / 10), 1 + scale * (s + n / 10)
-        noise[site] = landscape.Noise(*(torch.from_numpy(value).float() for value in pair))
+        noise[site] = Noise(*(torch.from_numpy(value).float() for value in pair))
     return noise
 
 
@@ -364,8 +422,8 @@ def noisy(bench: Bench, arm: arms.Arm, scale: float) -> Callable[..., Tensor]:
 
         def after(site: int, y: Tensor) -> Tensor:
             if site in noise:
-                pair = (arms.tiled(v, len(y) // len(v)).to(y.dtype) for v in noise[site])
-                y = landscape.noisy_normalization(y, landscape.Noise(*pair))
+                shift, factor = (arms.tiled(v, len(y) // len(v)).to(y.dtype) for v in noise[site])
+                y = torch.addcmul(shift, y, factor)
             if seen is not None:
                 seen[site] = y
             return y
@@ -491,67 +549,34 @@ def equal_loss(walked: pd.DataFrame, level: float) -> pd.DataFrame:
     return pd.DataFrame(walked[gap == gap.groupby([walked.arm, walked.seed]).transform("min")])
 
 
-# Blocks of the Hessian
-
-
-def states(bench: Bench, name: str, depth: int, steps: int) -> Iterator[tuple[str, Problem]]:
-    """An arm with one batch a seed: at its start, and after full-batch steps on that batch."""
-    at = bench.start(name, depth)
-    yield "start", at
-    yield "trained", at._replace(arm=_with(at.arm, interactions.descend(at, steps=steps)))
-
-
-def survey_blocks(
-    bench: Bench, names: Sequence[str], depth: int, steps: int, probes: int
-) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray]]:
-    """One row an arm, state and seed; and the median over seeds of the block norms, (L, L).
-
-    diag, off: norms of the block-diagonal part and of the rest.  share: off^2 / (diag^2 + off^2),
-    "iid" its value without structure.  coupling: of pairs of layers, the mean.
-    scaled: the off-diagonal norm with ||W_i|| ||H_ij|| ||W_j|| in place of ||H_ij||.
-    """
-    off = lambda blocks: blocks.sum((1, 2)) - blocks.diagonal(dim1=1, dim2=2).sum(1)  # noqa: E731
-    frames, maps = [], {}
-    for name in names:
-        for state, at in states(bench, name, depth, steps):
-            params, rng = at.arm.params, np.random.default_rng(0)
-            squares = landscape.block_norms(at.loss, params, probes=probes, rng=rng)
-            weights = [params[f"W{i}"].flatten(1).norm(dim=1) for i in interactions.layers(params)]
-            weight = torch.stack(weights, 1).square()
-            where = {"arm": name, "state": state, "seed": list(bench.seeds)}
-            values = {
-                "iid": landscape.iid_share(params),
-                "loss": at.loss(params),
-                "diag": (squares.sum((1, 2)) - off(squares)).sqrt(),
-                "off": off(squares).sqrt(),
-                "share": 1 - landscape.diagonal_share(squares),
-                "coupling": off(landscape.coupling(squares)) / (depth * (depth - 1)),
-                "scaled": off(squares * weight[:, :, None] * weight[:, None, :]).sqrt(),
-            }
-            frames.append(pd.DataFrame({**where, **values}))
-            maps[name, state] = squares.sqrt().median(0).values.numpy()
-    return pd.concat(frames, ignore_index=True), maps
-
-
-def spectrum_ends(bench: Bench, names: Sequence[str], depth: int, steps: int) -> pd.DataFrame:
-    """Lowest and highest eigenvalue of the Hessian: one row an arm, state and seed."""
-    rows = []
-    for name in names:
-        for state, at in states(bench, name, depth, steps):
-            for place, seed in enumerate(bench.seeds):
-                single = alone(at, place)
-                ends = landscape.extreme_eigenvalues(single.loss, single.arm.params, tol=1e-4)
-                rows.append((name, state, seed, ends.low[0], ends.high[0]))
-    return pd.DataFrame(rows, columns=["arm", "state", "seed", "lowest", "highest"])
-
-
-def alone(at: Problem, place: int) -> Problem:
-    """Network number `place` of a problem."""
-    pick = slice(place, place + 1)
-    return Problem(at.arm.each(lambda value: value[pick]), at.x[pick], at.y[pick])
-
-
 # The gradient on its way down
+
+
+def mean_factor(norms: Tensor) -> Tensor:
+    """Geometric mean of  ||dL/dz_l||^2 / ||dL/dz_{l+1}||^2  over l = 2 ... L - 2, (S,).
+
+    norms: (S, L).  Layer 1 is left out, whose norm divides by the spread of the inputs, and the
+    output layer, which no activation follows.
+    Raises ValueError for fewer than four layers, where nothing is left.
+    """
+    last = norms.shape[1] - 1
+    if last < 3:
+        raise ValueError(f"norms: expected at least 4 layers, got {last + 1}: no pair inside")
+    return (norms[:, 1] / norms[:, last - 1]) ** (1 / (last - 2))
+
+
+def inverse_variance(
+    params: Params, x: Tensor, spec: Spec, *, stats: Statistics | None = None
+) -> Tensor:
+    """Mean of 1/(sigma^2 + eps) over units, geometric mean over l = 2 ... L - 2, (S,); 1 if plain.
+
+    A backward layer of a wide ReLU network divides by sigma^2 unit by unit, so this replaces
+    1/(1 - 1/pi) where the units' variances differ:  <1/sigma^2> >= 1/<sigma^2>.
+    """
+    used = trace(spec, params, x, stats=stats).stats
+    inner = [used[site].var + spec.eps for site in used if 2 <= site <= len(spec.sizes) - 3]
+    means = [(1 / var).mean(1) for var in inner] or [torch.ones(len(x), dtype=x.dtype)]
+    return torch.stack(means, 1).log().mean(1).exp()
 
 
 def survey_growth(
@@ -565,7 +590,7 @@ def survey_growth(
 
     sizes: (width, batch).  state: "start", or "one step": after the step with the whole loss as
     predicted decrease.  Also ||dL/dz_l||^2 relative to the last hidden layer, (S, depth - 1), at
-    the start, by (arm, width, batch).  inverse: `landscape.inverse_variance`.
+    the start, by (arm, width, batch).  inverse: `inverse_variance`.
     """
     frames, profiles = [], {}
     for (width, batch), name in product(sizes, names):
@@ -575,8 +600,8 @@ def survey_growth(
         where = {"arm": name, "width": width, "batch": batch, "seed": list(bench.seeds)}
         for state, params in {"start": point.params, "one step": end}.items():
             norms = landscape.layer_gradient_norms(params, x, y, arm.spec, stats=arm.stats)
-            inverse = landscape.inverse_variance(params, x, arm.spec, stats=arm.stats)
-            factors = {"factor": landscape.mean_factor(norms), "inverse": inverse}
+            inverse = inverse_variance(params, x, arm.spec, stats=arm.stats)
+            factors = {"factor": mean_factor(norms), "inverse": inverse}
             frames.append(pd.DataFrame({**where, "state": state, **factors}))
             profiles.setdefault((name, width, batch), (norms[:, :-1] / norms[:, -2:-1]).numpy())
     return pd.concat(frames, ignore_index=True), profiles

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from oracles.small_networks import SEEDS, X, inter, network, scalar, step_of
 
 from bnlib import interactions, landscape
 from bnlib.chapters.covariate_shift import decide, measure
 from bnlib.interactions import LONGEST
+from bnlib.networks import arms
 from bnlib.statistics import rows_with
 
 BENCH = measure.load("digits", range(8))
@@ -91,6 +93,66 @@ def test_the_best_rate_is_the_one_that_ends_lowest():
 
 
 # One object
+
+
+def test_the_integral_of_a_product_by_hand():
+    def product(p):
+        return p["w1"] * p["w2"]
+
+    params = scalar(w1=3.0, w2=-2.0)
+    _, grads = interactions.gradient(product, params)
+    # INT = -0.1 * 0.2 * 3 = 0.1^2 * (-2) * 3, and the integrand is constant in t
+    integral = measure.ics_integral(product, params, grads, 0.1, nodes=1)
+    assert float(integral) == pytest.approx(-0.06)
+    assert float(inter(params, product, grads, 0.1)) == pytest.approx(-0.06)
+
+
+@pytest.mark.parametrize("name", ["none", "bn", "frozen", "layer-norm"])
+def test_the_integral_is_the_interaction_for_a_smooth_network(name):
+    params, loss = network(name, depth=4)
+    value, grads, squares = step_of(params, loss)
+    step = 0.1 * value / squares
+    exact = inter(params, loss, grads, step)
+    found = measure.ics_integral(loss, params, grads, step, nodes=12)
+    assert (exact.abs() > 1e-4).all()
+    torch.testing.assert_close(found, exact, rtol=1e-8, atol=0)
+
+
+def test_panels_help_where_the_loss_has_kinks():
+    params, loss = network("none", depth=4, activation="relu")
+    _, grads, _ = step_of(params, loss)
+    exact = inter(params, loss, grads, 1.0)
+    errors = [
+        float(
+            (measure.ics_integral(loss, params, grads, 1.0, nodes=4, panels=n) - exact).abs().max()
+        )
+        for n in (1, 64)
+    ]
+    assert errors[1] < 2e-3 * exact.abs().max()
+    assert errors[1] < 0.2 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["none", "bn"])
+def test_left_endpoint_misses_by_the_cube_of_the_step_and_the_midpoint_by_its_fourth_power(name):
+    params, loss = network(name, depth=4)
+    _, grads, _ = step_of(params, loss)
+    steps, left, middle = 2.0 ** -np.arange(6, 10), [], []
+    for step in steps:
+        exact = inter(params, loss, grads, step)
+        shift = landscape.ics_change(loss, params, grads, step).projection.sum(1)
+        left.append(float((-step * shift - exact).abs().max()))
+        one = measure.ics_integral(loss, params, grads, step, nodes=1)
+        middle.append(float((one - exact).abs().max()))
+    assert np.diff(np.log2(left)).mean() == pytest.approx(-3, abs=0.2)
+    assert np.diff(np.log2(middle)).mean() == pytest.approx(-4, abs=0.3)
+
+
+@pytest.mark.parametrize(("option", "value"), [("nodes", 0), ("panels", 0), ("nodes", 1.5)])
+def test_quadrature_without_places_is_refused(option, value):
+    params, loss = network()
+    _, grads = interactions.gradient(loss, params)
+    with pytest.raises(ValueError, match=f"{option}: expected a whole number >= 1"):
+        measure.ics_integral(loss, params, grads, 0.1, **{option: value})
 
 
 def test_the_shift_of_a_step_sums_to_the_interaction_counted_by_hand():
@@ -214,6 +276,17 @@ def test_no_noise_is_the_arm_itself_and_noise_enters_every_hidden_layer():
     )
 
 
+def test_noise_multiplies_and_shifts_and_stands_between_norm_and_activation(monkeypatch):
+    at, clean, seen = SMALL.start("bn", 2), {}, {}
+    measure.noisy(SMALL, at.arm, 0.0)(0, at.arm.params, at.x, clean)
+    full = torch.ones(3, SMALL.batch, SMALL.width).double()
+    monkeypatch.setattr(measure, "draw", lambda *a: {1: measure.Noise(full / 2, -2 * full)})
+    found = measure.noisy(SMALL, at.arm, 1.0)(0, at.arm.params, at.x, seen)
+    torch.testing.assert_close(seen[1], 0.5 - 2 * clean[1])
+    want = torch.relu(seen[1]) @ at.arm.params["W2"].mT + at.arm.params["b2"][:, None]
+    torch.testing.assert_close(found, want)
+
+
 def test_noise_moves_distributions_many_times_more_and_gradients_hardly():
     bench = BENCH._replace(seeds=range(3), steps=41)
     arm = bench.start("bn", 6).arm
@@ -277,40 +350,6 @@ def test_bn_turns_the_gradient_less_in_every_unit_and_is_smoother_in_raw_units_o
     assert (band.middle <= band.high).all()
 
 
-# Blocks
-
-
-def test_the_share_falls_after_training_because_the_diagonal_grows_and_not_the_rest():
-    frame, maps = measure.survey_blocks(BENCH, ["none", "bn"], 6, 20, 4)
-    np.testing.assert_allclose(frame.share, frame.off**2 / (frame.off**2 + frame["diag"] ** 2))
-    rows = decide.log_ratios(frame, ["off", "share", "diag"], ["state"])
-    assert rows.sign["share", "trained"] == -1
-    assert rows.sign["diag", "trained"] == 1
-    assert rows.sign["off", "trained"] == 0
-    assert decide.uncoupled(rows, 20).verdict == "partly"
-    assert maps["bn", "start"].shape == (6, 6)
-    medians = frame.groupby("state").loss.median()
-    assert medians["trained"] < 0.6 * medians["start"]
-
-
-def test_both_ends_of_the_spectrum_are_those_of_the_whole_hessian():
-    bench = BENCH._replace(seeds=range(2), width=2, batch=8)
-    ends = measure.spectrum_ends(bench, ["bn"], 2, 2)
-    for state, at in measure.states(bench, "bn", 2, 2):
-        single = measure.alone(at, 1)
-        params = single.arm.params
-        sizes, columns = [v.numel() for v in params.values()], []
-        for row in torch.eye(sum(sizes), dtype=torch.float64):
-            parts = zip(params.items(), row.split(sizes), strict=True)
-            vector = {k: part.view_as(v) for (k, v), part in parts}
-            product = landscape.hvp(single.loss, params, vector)
-            columns.append(torch.cat([product[k].flatten() for k in params]))
-        exact = torch.linalg.eigvalsh(torch.stack(columns))
-        row = rows_with(ends, seed=1, state=state).iloc[0]
-        assert row.lowest == pytest.approx(float(exact[0]), rel=1e-2, abs=1e-3)
-        assert row.highest == pytest.approx(float(exact[-1]), rel=1e-2)
-
-
 # Explosion
 
 
@@ -319,11 +358,11 @@ def test_bn_and_frozen_statistics_explode_at_the_start_and_no_norm_does_not():
     frame, profiles = measure.survey_growth(bench, ["none", "frozen", "bn"], 8, [(128, 256)])
     begun = rows_with(frame, state="start")
     start = begun.groupby("arm")[["factor", "inverse"]].median()
-    assert start.factor["bn"] == pytest.approx(landscape.RELU_FACTOR, rel=0.05)
+    assert start.factor["bn"] == pytest.approx(measure.RELU_FACTOR, rel=0.05)
     assert start.factor["frozen"] == pytest.approx(start.inverse["frozen"], rel=0.05)
     assert start.factor["none"] == pytest.approx(1, rel=0.1)
     assert start.inverse["none"] == 1
-    assert start.inverse["bn"] > landscape.RELU_FACTOR
+    assert start.inverse["bn"] > measure.RELU_FACTOR
     assert decide.middle(rows_with(begun, arm="bn").factor).low > 1
     assert (profiles["bn", 128, 256][:, 1] > 3).all()
     np.testing.assert_allclose(profiles["bn", 128, 256][:, -1], 1)
@@ -347,6 +386,40 @@ def test_the_table_of_factors_has_an_arm_a_column_and_the_inverse_of_bn_alone():
     table = measure.growth_table({"digits": frame}, ["none", "bn"])
     assert table.index.to_list() == [("digits", 8, 16, "start")]
     assert table.iloc[0].to_list() == [1.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(("name", "factor"), [("none", 1.0), ("bn", measure.RELU_FACTOR)])
+def test_wide_relu_networks_with_bn_explode_by_the_derived_factor(name, factor):
+    x = torch.from_numpy(np.random.default_rng(6).normal(size=(2, 256, 64)))
+    y = torch.from_numpy(np.random.default_rng(7).integers(0, 10, (2, 256)))
+    arm = arms.build(name, (64, *(256,) * 8, 10), SEEDS, x)
+    found = measure.mean_factor(landscape.layer_gradient_norms(arm.params, x, y, arm.spec))
+    # finite width: (1/256)^(1/2) a layer; finite batch raises BN's factor a little
+    np.testing.assert_allclose(found, factor, rtol=0.08)
+
+
+def test_the_derived_factor_is_pi_over_pi_minus_one():
+    z = np.random.default_rng(8).standard_normal(1_000_000)
+    # Var relu(z) = (1 - 1/pi) / 2, standard error 1e-3
+    assert 1 / (2 * np.maximum(z, 0).var()) == pytest.approx(measure.RELU_FACTOR, rel=5e-3)
+    assert pytest.approx(math.pi / (math.pi - 1)) == measure.RELU_FACTOR
+
+
+def test_mean_factor_leaves_the_first_and_the_last_layer_out():
+    norms = torch.tensor([[99.0, 8.0, 4.0, 2.0, 77.0]])
+    assert float(measure.mean_factor(norms)) == pytest.approx(2.0)
+
+
+def test_the_mean_of_one_over_the_variance_is_one_without_statistics_and_leaves_out_both_ends():
+    for name, depth, same in (("none", 5, True), ("bn", 3, True), ("bn", 5, False)):
+        arm = arms.build(name, (4, *(3,) * (depth - 1), 3), SEEDS, X)
+        inverse = measure.inverse_variance(arm.params, X, arm.spec, stats=arm.stats)
+        assert bool((inverse == 1).all()) == same
+
+
+def test_a_mean_factor_needs_layers_between_the_ends():
+    with pytest.raises(ValueError, match="at least 4 layers, got 3"):
+        measure.mean_factor(torch.ones(2, 3))
 
 
 # Proxies
