@@ -141,28 +141,6 @@ def cluster_bootstrap(
     return Interval(*map(_float, (statistic(values), low, high)))
 
 
-def rank_correlations(columns: Values) -> np.ndarray:
-    """Spearman's correlation of every pair of columns, (n, k) -> (k, k).
-
-    Pearson's correlation of the ranks; ties get their average rank. Infinities have a rank.
-    NaN where a column has a single value: it orders nothing.
-    Raises ValueError for NaN, which has no rank.
-    """
-    columns = np.asarray(columns, dtype=float)
-    if columns.ndim != 2 or np.isnan(columns).any():
-        raise ValueError(f"expected columns (n, k) without NaN, got shape {columns.shape}")
-    ranks = stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2
-    cross = ranks.T @ ranks
-    size = np.sqrt(np.diag(cross))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(cross / np.outer(size, size))
-
-
-def spearman(x: Values, y: Values) -> float:
-    """`rank_correlations` of two columns."""
-    return float(rank_correlations(np.column_stack([x, y]))[0, 1])
-
-
 def partial_from(xy: Values, xz: Values, yz: Values) -> Any:
     """The correlation of x and y given z, from the three correlations.
 
@@ -173,25 +151,6 @@ def partial_from(xy: Values, xz: Values, yz: Values) -> Any:
     xy, xz, yz = (np.asarray(r, dtype=float) for r in (xy, xz, yz))
     left = (1 - xz**2) * (1 - yz**2)
     return _float((xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, np.nan)))
-
-
-def partial_spearman(x: Values, y: Values, z: Values) -> float:
-    """Spearman's correlation of x and y given z: `partial_from` of their rank correlations.
-
-    Consequence: 0 where x and y are tied to each other through z alone, in the limit of many.
-    """
-    r = rank_correlations(np.column_stack([x, y, z]))
-    return float(partial_from(r[0, 1], r[0, 2], r[1, 2]))
-
-
-def within_group(x: Values, y: Values, groups: Values) -> np.ndarray:
-    """Spearman's correlation inside each group, (G,) in the order of np.unique.
-
-    NaN where a group orders nothing.
-    Consequence: what a common cause of all members of a group does to x and y is gone.
-    """
-    x, y, groups = np.asarray(x), np.asarray(y), np.asarray(groups)
-    return np.array([spearman(x[groups == g], y[groups == g]) for g in np.unique(groups)])
 
 
 def shape(x: Values) -> Shape:

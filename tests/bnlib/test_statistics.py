@@ -151,50 +151,6 @@ def test_ks_reference_is_the_lilliefors_law():
     assert abs(np.quantile(found, 0.95) / 0.0886 - 1) < 0.05
 
 
-@pytest.mark.parametrize("ties", [False, True])
-def test_spearman_is_that_of_scipy_with_average_ranks(rng, ties):
-    x = rng.normal(size=40)
-    y = x + rng.normal(size=40)
-    x = np.round(x) if ties else x
-    np.testing.assert_allclose(statistics.spearman(x, y), stats.spearmanr(x, y).statistic)
-
-
-def test_spearman_by_hand_takes_infinity_as_the_top_rank_and_sees_order_only():
-    # ranks 1 2 3 4 against 1 3 2 4: 1 - 6 (1 + 1) / (4 * 15) = 0.8
-    assert statistics.spearman([0.0, 1.0, 5.0, np.inf], [1.0, 9.0, 2.0, 10.0]) == pytest.approx(0.8)
-    assert statistics.spearman([1.0, 2.0, 3.0], [-1.0, -4.0, -9.0]) == pytest.approx(-1)
-
-
-def test_spearman_of_a_single_value_is_undefined_and_nan_is_refused():
-    assert np.isnan(statistics.spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
-    with pytest.raises(ValueError, match="without NaN"):
-        statistics.spearman([1.0, np.nan], [1.0, 2.0])
-
-
-def test_partial_spearman_is_the_correlation_of_what_z_leaves_of_the_ranks(rng):
-    z = rng.normal(size=60)
-    x, y = z + rng.normal(size=60), z + rng.normal(size=60)
-    ranks = [stats.rankdata(v) for v in (x, y, z)]
-    left = [r - np.polyval(np.polyfit(ranks[2], r, 1), ranks[2]) for r in ranks[:2]]
-    found = statistics.partial_spearman(x, y, z)
-    np.testing.assert_allclose(found, np.corrcoef(*left)[0, 1])
-    assert found < statistics.spearman(x, y)
-
-
-def test_partial_spearman_is_undefined_where_z_says_all(rng):
-    x, y = rng.normal(size=(2, 9))
-    assert np.isnan(statistics.partial_spearman(x, y, 2 * x))
-
-
-def test_within_groups_a_common_cause_of_the_group_is_gone(rng):
-    group = np.repeat([2, 0, 1], 50)
-    x, y = 10 * group + rng.normal(size=150), 10 * group + rng.normal(size=150)
-    inside = statistics.within_group(x, y, group)
-    assert statistics.spearman(x, y) > 0.8
-    assert np.abs(inside).max() < 0.4
-    np.testing.assert_allclose(inside[0], stats.spearmanr(x[50:100], y[50:100]).statistic)
-
-
 def test_an_interval_as_text():
     assert (
         statistics.with_ends(statistics.Interval(0.314, -0.2, 0.42), ".2f") == "0.31 [-0.20, 0.42]"

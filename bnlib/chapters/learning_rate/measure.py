@@ -18,20 +18,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy import stats
+from torch import Tensor
 
 from bnlib import data, interactions, statistics
-from bnlib.interactions import Problem, descend
-from bnlib.landscape.ascent import first_ascent
+from bnlib.chapters.learning_rate import sweep
+from bnlib.interactions import Function, Params, Problem, descend, stepped
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
 from bnlib.stored import content
-from bnlib.training import one_thread, sweep
+from bnlib.training import one_thread
 
 RATES = tuple(2.0**k for k in range(-7, 7))
 BATCH = 64
 CHECKED = 512  # first training rows: final loss, frozen statistics
 SMALL_STEP = 1e-2  # predicted decrease at which second differences are taken
+HALVINGS = 30  # of the interval in which the loss first rises
 R_GRID = np.logspace(-2, 1.5, 36)  # predicted decreases among which the loss first rises
 BAD_STARTS = ("small", "big", "last-small", "bn-last-small")
 LADDER = ("none", "frozen", "mean-only", "std-only", "bn", "bn-no-affine")
@@ -136,6 +139,39 @@ def problem(bench: Bench, place: Architecture, seeds: Sequence[int]) -> Problem:
     return Problem(arm, x, y)
 
 
+def first_ascent(loss: Function, params: Params, direction: Params, steps: Tensor) -> Tensor:
+    """Smallest step with  L(theta + step d) > L(theta),  (S,); infinite where no step has it.
+
+    steps: (P, S), ascending, the step sizes looked at; between the first one that rises and its
+    neighbor (0 for the first) the place is found by bisection. A loss that is not finite counts
+    as risen.  loss: takes K S networks, copy k of network s in row k S + s.
+    Consequence: for a quadratic loss and d = -g this is 2 |g|^2 / g.Hg.
+    Raises ValueError for steps that are not positive and ascending: the first one would be missed.
+    """
+    if steps.ndim != 2 or not bool((steps.diff(dim=0, prepend=0 * steps[:1]) > 0).all()):
+        raise ValueError(
+            f"steps: expected (P, S), positive and ascending, got {tuple(steps.shape)}"
+        )
+    start = _along(loss, params, direction, 0 * steps[:1])[0]
+    risen = ~(_along(loss, params, direction, steps) <= start)
+    first = risen.to(torch.uint8).argmax(0)
+    ends = torch.cat([0 * steps[:1], steps])
+    low, high = (ends.gather(0, (first + k)[None])[0] for k in (0, 1))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        up = ~(_along(loss, params, direction, middle[None])[0] <= start)
+        low, high = torch.where(up, low, middle), torch.where(up, middle, high)
+    return torch.where(risen.any(0), high, torch.full_like(high, float("inf")))
+
+
+@torch.no_grad()
+def _along(loss: Function, params: Params, direction: Params, steps: Tensor) -> Tensor:
+    """The loss at every step size, (P, S), as one program of P S networks."""
+    steps = steps.to(next(iter(params.values())).dtype)
+    copies = {k: v.flatten(0, 1) for k, v in stepped(params, direction, steps).items()}
+    return loss(copies).unflatten(0, steps.shape)
+
+
 def predictors(at: Problem, *, descended: int = 0) -> dict[str, list[float]]:
     """What the expansion of one gradient step says about rates, a list of S each.
 
@@ -153,7 +189,7 @@ def predictors(at: Problem, *, descended: int = 0) -> dict[str, list[float]]:
     square = interactions.layer_dots(grads, grads).sum(1)
     down = {name: -grad for name, grad in grads.items()}
 
-    def split(step: torch.Tensor) -> Any:
+    def split(step: Tensor) -> Any:
         values = interactions.corners(at.loss, params, down, step)
         return interactions.step_split(values, -step * square)
 
@@ -218,9 +254,9 @@ def tuning(bench: Bench, rates: Sequence[float], **options: Any) -> tuple[np.nda
 
     The unit of the first layer with the median gradient norm in the first step.
     """
-    norms: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    norms: tuple[list[Tensor], list[Tensor]] = ([], [])
 
-    def watch(_: int, *values: Mapping[str, torch.Tensor]) -> None:
+    def watch(_: int, *values: Mapping[str, Tensor]) -> None:
         for kept, value in zip(norms, values, strict=True):
             kept.append(value["W1"].norm(dim=2).clone())
 
@@ -319,6 +355,47 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     return table.assign(cell=table.activation + " " + table.L.astype(str))
 
 
+def rank_correlations(columns: ArrayLike) -> np.ndarray:
+    """Spearman's correlation of every pair of columns, (n, k) -> (k, k).
+
+    Pearson's correlation of the ranks; ties get their average rank. Infinities have a rank.
+    NaN where a column has a single value: it orders nothing.
+    Raises ValueError for NaN, which has no rank.
+    """
+    columns = np.asarray(columns, dtype=float)
+    if columns.ndim != 2 or np.isnan(columns).any():
+        raise ValueError(f"expected columns (n, k) without NaN, got shape {columns.shape}")
+    ranks = stats.rankdata(columns, axis=0) - (len(columns) + 1) / 2
+    cross = ranks.T @ ranks
+    size = np.sqrt(np.diag(cross))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(cross / np.outer(size, size))
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """`rank_correlations` of two columns."""
+    return float(rank_correlations(np.column_stack([x, y]))[0, 1])
+
+
+def partial_spearman(x: ArrayLike, y: ArrayLike, z: ArrayLike) -> float:
+    """Spearman's correlation of x and y given z, from the three rank correlations.
+
+    Consequence: 0 where x and y are tied to each other through z alone, in the limit of many.
+    """
+    r = rank_correlations(np.column_stack([x, y, z]))
+    return float(statistics.partial_from(r[0, 1], r[0, 2], r[1, 2]))
+
+
+def within_group(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> np.ndarray:
+    """Spearman's correlation inside each group, (G,) in the order of np.unique.
+
+    NaN where a group orders nothing.
+    Consequence: what a common cause of all members of a group does to x and y is gone.
+    """
+    x, y, groups = np.asarray(x), np.asarray(y), np.asarray(groups)
+    return np.array([spearman(x[groups == g], y[groups == g]) for g in np.unique(groups)])
+
+
 def correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation of every registered predictor with the rate, whole cells resampled.
 
@@ -334,14 +411,14 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples([*kinds, BEYOND, APART])
     rho = pd.DataFrame(_interval(rows, clusters, _pooled_and_partial)._asdict(), index=index)
     for name, x in zip(DIRECTIONS, rows.T, strict=False):
-        inside = statistics.within_group(x, rows[:, -1], clusters)
+        inside = within_group(x, rows[:, -1], clusters)
         inside = inside[np.isfinite(inside)]
         rho.loc[(name, "within"), :] = list(_interval(inside, range(len(inside)), np.mean))
     return rho.drop(index=("baseline", "partial"))
 
 
 def _pooled_and_partial(rows: np.ndarray) -> np.ndarray:
-    r, names = statistics.rank_correlations(rows), list(DIRECTIONS)
+    r, names = rank_correlations(rows), list(DIRECTIONS)
     z, pooled = names.index("baseline"), r[:-1, -1]
     partial = statistics.partial_from(pooled, r[:-1, z], pooled[z])
     k_off, k_total, share = (pooled[names.index(name)] for name in ("k_off", "k_total", "share"))

@@ -27,7 +27,6 @@ from bnlib.interactions import (
     moved,
     stepped,
 )
-from bnlib.landscape.ascent import first_ascent as first_ascent
 from bnlib.networks.seed_batched import Statistics, forward
 from bnlib.networks.spec import Spec
 from bnlib.parameters import one_of

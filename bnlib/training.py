@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from bnlib.data import Split
 from bnlib.networks.arms import tiled
-from bnlib.networks.batches import LOSSES, Rows, fit_rows, hold_out
-from bnlib.networks.batches import batch_order as batch_order
+from bnlib.networks.batches import LOSSES, Rows, batch_order, fit_rows, hold_out
 from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics, Trace
 from bnlib.networks.spec import ROW_STATISTICS, Spec
 from bnlib.parameters import one_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib.landscape.ascent import first_ascent
+from bnlib.chapters.learning_rate.measure import first_ascent
 
 
 def quadratic(seeds=3, d=4, seed=0):
