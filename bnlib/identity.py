@@ -1,7 +1,7 @@
 """When gamma and beta give the identity back: the constants, the error laws, the descent, merging.
 
 Errors are mean squares of y - x in units of the population variance of x. a = E[s_m] / sigma is
-the expected batch standard deviation (`laws.expected_batch_std`, `Population.expected_std`).
+the expected batch standard deviation (`laws.expected_batch_std` of Gaussian rows).
 """
 
 from typing import Any, NamedTuple
@@ -153,19 +153,3 @@ def _step(x: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rest = point[0] * x_hat + point[1] - x
     grad = np.stack([np.einsum("ij,ij->j", rest, x_hat) / len(x), rest.mean(axis=0)])
     return grad, np.stack([std, mean, np.einsum("ij,ij->j", rest, rest) / len(x)])
-
-
-def image_errors(mean: np.ndarray, var: np.ndarray, batches: np.ndarray) -> np.ndarray:
-    """`batch_error` / sigma^2 of batches of whole images, with the constants of the population.
-
-    mean, var: (n, c), moments of each of n images of equally many positions, var biased; all n
-    are the population.  batches: (b, N) numbers of images.  Returns (b, c).
-    The rows of an image depend on each other, so N H W is not the m of `error`.
-    """
-    center = mean.mean(axis=0)
-    mean = mean - center  # large offsets would cancel in the squares
-    spread = (var + mean**2).mean(axis=0)
-    mu = mean[batches].mean(axis=1)
-    batch_var = (var + mean**2)[batches].mean(axis=1) - mu**2
-    constants = Constants(np.sqrt(spread), np.zeros_like(spread))
-    return batch_error(mu, batch_var, constants, eps=0.0) / spread

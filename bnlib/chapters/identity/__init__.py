@@ -11,9 +11,8 @@ import pandas as pd
 
 from bnlib import identity, laws, parameters
 from bnlib.chapters.identity import decide, figures, measure, networks
-from bnlib.chapters.identity.measure import shown
+from bnlib.chapters.identity.measure import POPULATIONS, shown
 from bnlib.parameters import ascending, parameter, whole
-from bnlib.populations import POPULATIONS
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import Interval, mean_interval
 from bnlib.verdicts import simultaneous

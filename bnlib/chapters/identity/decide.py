@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.chapters.identity import measure
-from bnlib.populations import POPULATIONS
+from bnlib.chapters.identity.measure import POPULATIONS
 from bnlib.results import Claim
 from bnlib.statistics import Interval
 from bnlib.verdicts import count, inside, verdict

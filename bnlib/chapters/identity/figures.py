@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnlib import identity
+from bnlib.chapters.identity.measure import POPULATIONS
 from bnlib.plots import curves, distributions
 from bnlib.plots.style import COLORS, MARKERS
-from bnlib.populations import POPULATIONS
 from bnlib.statistics import Interval
 
 ROWS = "rows $m$ in the batch"

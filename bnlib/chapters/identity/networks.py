@@ -197,6 +197,22 @@ def random_inputs(images: Tensor, *, seed: int) -> dict[str, Inputs]:
     return inputs
 
 
+def image_errors(mean: np.ndarray, var: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """`identity.batch_error` / sigma^2 of batches of whole images, population constants.
+
+    mean, var: (n, c), moments of each of n images of equally many positions, var biased; all n
+    are the population.  batches: (b, N) numbers of images.  Returns (b, c).
+    The rows of an image depend on each other, so N H W is not the m of `error`.
+    """
+    center = mean.mean(axis=0)
+    mean = mean - center  # large offsets would cancel in the squares
+    spread = (var + mean**2).mean(axis=0)
+    mu = mean[batches].mean(axis=1)
+    batch_var = (var + mean**2)[batches].mean(axis=1) - mu**2
+    constants = identity.Constants(np.sqrt(spread), np.zeros_like(spread))
+    return identity.batch_error(mu, batch_var, constants, eps=0.0) / spread
+
+
 def design_effect(inputs: Inputs, images: int, rng: Any, *, batches: int = 12) -> dict[str, float]:
     """The error law with whole images as batches, drawn with replacement; medians over channels.
 
@@ -209,7 +225,7 @@ def design_effect(inputs: Inputs, images: int, rng: Any, *, batches: int = 12) -
     """
     m = images * inputs.positions
     chosen = rng.integers(0, len(inputs.mean), (batches, images))
-    errors = identity.image_errors(inputs.mean, inputs.var, chosen)
+    errors = image_errors(inputs.mean, inputs.var, chosen)
     ratio = errors * m / identity.leading_error(1, inputs.kurtosis)
 
     def middle(values: np.ndarray) -> float:

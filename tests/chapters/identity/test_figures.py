@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from bnlib.chapters.identity import figures
-from bnlib.populations import POPULATIONS
+from bnlib.chapters.identity.measure import POPULATIONS
 from bnlib.statistics import Interval
 
 BOUNDS = tuple(np.array(v) for v in ([0.5, 0.2], [0.4, 0.1], [0.6, 0.3]))  # at two batch sizes

@@ -7,7 +7,7 @@ import pytest
 
 from bnlib import identity, laws, statistics
 from bnlib.chapters.identity import measure
-from bnlib.populations import POPULATIONS
+from bnlib.chapters.identity.measure import POPULATIONS
 from bnlib.verdicts import inside
 
 SIZES = [2, 8, 64]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import data, training
+from bnlib import data, identity, reference, training
 from bnlib.chapters.identity import networks
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
@@ -177,3 +177,17 @@ def test_students_that_do_not_learn_or_do_not_heed_batch_and_length_show_no_tren
     _, by_rows, by_steps = networks.comparison(0, 4, [4, 64], 50)
     assert by_rows.high > 0.95
     assert by_steps.high > 0.95
+
+
+def test_errors_of_whole_images_equal_those_of_their_pooled_rows():
+    rng = np.random.default_rng(6)
+    x = 100 + rng.normal(size=(6, 3, 50)) * rng.uniform(1, 3, (6, 3, 1))  # images, channels, places
+    batches = np.array([[0, 4], [5, 5]])
+    got = networks.image_errors(x.mean(axis=2), x.var(axis=2), batches)
+    population = reference.statistics(x)
+    for b, batch in enumerate(batches):
+        rows = np.moveaxis(x[batch], 1, 2).reshape(-1, 3)
+        constants = identity.restoring(population.mean, population.var, eps=0.0)
+        y, _ = reference.forward(rows, *constants, eps=0.0)
+        want = np.square(y - rows).mean(axis=0) / population.var
+        np.testing.assert_allclose(got[b], want, rtol=1e-9)
