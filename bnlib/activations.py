@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda u: u,
@@ -13,21 +12,6 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
 }
 """On NumPy arrays; those of networks are `networks.spec.ACTIVATIONS`."""
-
-
-def relu_share(t: float) -> float:
-    """Nonlinear share of relu(gamma z + beta), z ~ N(0, 1), t = beta / gamma, gamma > 0.
-
-        1 - Phi(t)^2 / ((t^2 + 1) Phi(t) + t phi(t) - (t Phi(t) + phi(t))^2)
-
-    Phi, phi: normal distribution function and density.
-    Consequences: gamma alone changes nothing; 0.2665 at t = 0; falls to 0 for large t, where no
-    input is cut, and rises to 1 for very negative t.
-    """
-    below, density = ndtr(t), np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
-    mean = t * below + density
-    variance = (t * t + 1) * below + t * density - mean * mean
-    return float(1 - below * below / variance)
 
 
 def nonlinear_share(

@@ -1,4 +1,4 @@
-"""Intervals, paired differences and shape statistics: thin, on scipy and statsmodels.
+"""Intervals, paired differences, fits, shape statistics: thin, on scipy and statsmodels.
 
 The first axis is always the one repeated: seeds, channels or draws. Intervals carry 95 % unless
 said otherwise. Randomness comes in as `rng`, so that a page repeats.
@@ -151,6 +151,23 @@ def partial_from(xy: Values, xz: Values, yz: Values) -> Any:
     xy, xz, yz = (np.asarray(r, dtype=float) for r in (xy, xz, yz))
     left = (1 - xz**2) * (1 - yz**2)
     return _float((xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, np.nan)))
+
+
+def share_explained(features: np.ndarray, y: np.ndarray) -> float:
+    """R^2 of the least-squares fit of y (n,) by the columns of features (n, k) and a constant."""
+    design = np.column_stack([np.ones(len(y)), features])
+    fit = design @ np.linalg.lstsq(design, y, rcond=1e-12)[0]
+    return float(1 - np.mean((y - fit) ** 2) / y.var())
+
+
+def feature_rank(features: np.ndarray) -> int:
+    """Rank of the columns of features (n, k) together with a constant.
+
+    Singular values below 1e-10 of the largest count as zero.
+    """
+    design = np.column_stack([np.ones(len(features)), features])
+    values = np.linalg.svd(design, compute_uv=False)
+    return int((values > 1e-10 * values[0]).sum())
 
 
 def shape(x: Values) -> Shape:

@@ -17,10 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnlib.data import Split
-from bnlib.networks.arms import tiled
-from bnlib.networks.batches import LOSSES, Rows, batch_order, fit_rows, hold_out
+from bnlib.networks.batches import LOSSES, batch_order, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics, Trace
-from bnlib.networks.spec import ROW_STATISTICS, Spec
+from bnlib.networks.spec import ROW_STATISTICS
 from bnlib.parameters import one_of
 
 OPTIMIZERS = ("sgd", "adam")
@@ -113,17 +112,6 @@ class History(NamedTuple):
     def diverged(self) -> np.ndarray:
         """Which seeds left the finite numbers: (S,) bool."""
         return self.diverged_at >= 0
-
-
-class Picked(NamedTuple):
-    """rate: the chosen one.  rates (R,) ascending.  scores (R, S): validation accuracy, or minus
-    the squared error.  diverged (R, S).  at_edge: the best rate may lie outside the grid."""
-
-    rate: float
-    rates: np.ndarray
-    scores: np.ndarray
-    diverged: np.ndarray
-    at_edge: bool
 
 
 @contextmanager
@@ -242,45 +230,6 @@ def scores(net: SeedBatchedMLP, rows: Split) -> dict[str, list[float]]:
     right = accuracy(net, rows.x_test, rows.y_test, stats=stats)
     finite = np.nan_to_num(loss, nan=1e9, posinf=1e9)  # a diverged seed must stay readable as JSON
     return {"accuracy": right.round(6).tolist(), "loss": finite.round(6).tolist()}
-
-
-def pick_rate(
-    spec: Spec,
-    seeds: Sequence[int],
-    x: Any,
-    y: Any,
-    *,
-    rates: Sequence[float],
-    held_out: int,
-    dtype: torch.dtype = torch.float64,
-    masks: Mapping[str, Tensor] | None = None,
-    **options: Any,
-) -> Picked:
-    """The rate with the best mean validation score over seeds; the smaller one of equals.
-
-    Each seed holds out `held_out` rows of x at random, the same for every arm, trains on the others
-    and is scored with statistics recalibrated on them. A diverged seed scores 0, or minus infinity
-    for "mse".  masks: as for `train`.  options: as for `train`, but lr, stats and order.
-    All rates train in one program of R S networks, which `on_step` sees rate by rate.
-    """
-    grid, loss = np.sort(np.asarray(rates, dtype=float)), options.get("loss", "cross-entropy")
-    many = len(grid)
-    rows = fit_rows(SeedBatchedMLP(spec, seeds, dtype), x, y, loss)
-    fit, check = (
-        Rows(*(tiled(value, many) for value in part)) for part in hold_out(rows, seeds, held_out)
-    )
-    net = SeedBatchedMLP(spec, list(seeds) * many, dtype)
-    masks = {name: tiled(mask, many) for name, mask in (masks or {}).items()}
-    lr = np.repeat(grid, len(seeds))
-    diverged = train(net, *fit, lr=lr.tolist(), masks=masks, **options).diverged
-    stats = net.recalibrate(fit.x)
-    if loss == "mse":
-        scores = np.where(diverged, -np.inf, -losses(net, *check, loss=loss, stats=stats))
-    else:
-        scores = np.where(diverged, 0.0, accuracy(net, *check, stats=stats))
-    scores, diverged = scores.reshape(many, -1), diverged.reshape(many, -1)
-    best = int(scores.mean(1).argmax())
-    return Picked(float(grid[best]), grid, scores, diverged, best in (0, many - 1))
 
 
 class _Trained:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, WEIGHT_MASK, seeded
+from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, seeded
 from bnlib.parameters import one_of
 
 LOSSES = ("cross-entropy", "mse")
@@ -113,20 +113,3 @@ def hold_out(rows: Rows, seeds: Sequence[int], count: int) -> tuple[Rows, Rows]:
     order = torch.from_numpy(np.stack([seeded(s, VALIDATION_ROWS).permutation(n) for s in seeds]))
     kept, held = (next(rows.batches(part[None])) for part in order.split([n - count, count], 1))
     return Rows(*kept), Rows(*held)
-
-
-def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, Tensor]:
-    """Masks of exactly `count` weights a network, drawn uniformly over all weight matrices.
-
-    Returns name -> (S, out, in) bool, for `training.train(..., masks=...)`.
-    Raises ValueError: there are not that many weights.
-    """
-    names = [name for name in net.params if name.startswith("W")]
-    sizes = [net.params[name][0].numel() for name in names]
-    if not 1 <= count <= sum(sizes):
-        raise ValueError(f"count: expected 1 to {sum(sizes)} weights, got {count}")
-    flat = torch.zeros(len(net.seeds), sum(sizes), dtype=torch.bool)
-    for row, seed in zip(flat, net.seeds, strict=True):
-        row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True
-    parts = zip(names, flat.split(sizes, 1), strict=True)
-    return {name: part.reshape(net.params[name].shape) for name, part in parts}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.integrate import quad
 
 from bnlib import derivatives, laws
@@ -137,3 +138,28 @@ def test_gate_rates_move_neither_with_a_sign_nor_with_a_common_factor_and_satura
     assert not np.allclose(
         laws.saturation_rate(3 * gamma, 3 * beta), laws.saturation_rate(gamma, beta)
     )
+
+
+def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise():
+    x = np.array([-1.0, 0.0, 1.0])
+    assert laws.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
+    # |x| is even, tanh odd: only the constant is left, and the variance of (1, 0, 1) is 2/9.
+    assert laws.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
+    with pytest.raises(ValueError, match=r"expected one of 'relu', 'tanh', got 'gelu'"):
+        laws.kink_floor(x, x, "gelu")
+
+
+def test_no_logits_of_unit_variance_beat_the_floor_of_unequal_shares_whatever_their_means():
+    y = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
+    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    beta = torch.zeros(3, dtype=torch.float64)
+    z, beta = z.requires_grad_(), beta.requires_grad_()
+    optimizer = torch.optim.Adam([z, beta], lr=0.05)
+    for _ in range(600):
+        logits = (z - z.mean(0)) / z.std(0, correction=0) + beta
+        loss = torch.nn.functional.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    floor = laws.logit_floor(np.array([0.6, 0.3, 0.1]))
+    assert floor <= loss.item() < 1.25 * floor  # a bound, and not an empty one

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.networks.batches import batch_order, fit_rows, weight_mask
+from bnlib.networks.batches import batch_order, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP, moments, normalize, trace
 from bnlib.networks.spec import ACTIVATIONS, NORMS, Spec
 from bnlib.rows import Moments
@@ -347,18 +347,6 @@ def test_batch_order_is_a_walk_through_permutations_of_the_seed_alone():
 def test_a_batch_that_cannot_be_filled_is_refused(batch):
     with pytest.raises(ValueError, match="batch: expected 1 to n = 10"):
         batch_order(SEEDS, 10, batch=batch, steps=1)
-
-
-@pytest.mark.parametrize("count", [1, 26, 7 * 5 + 6 * 7 + 4 * 6])
-def test_weight_mask_has_exactly_the_wanted_number_of_entries(count):
-    net = SeedBatchedMLP(Spec(SIZES), SEEDS)
-    masks = weight_mask(net, count)
-    assert {n: m.shape for n, m in masks.items()} == {
-        n: p.shape for n, p in net.params.items() if n[0] == "W"
-    }
-    assert [sum(int(m[s].sum()) for m in masks.values()) for s in range(3)] == [count] * 3
-    with pytest.raises(ValueError, match="count: expected 1 to 101"):
-        weight_mask(net, 102)
 
 
 def test_float32_starts_from_the_rounded_float64_network():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import absorption as absorbing
-from bnlib import data, floors, parameters
+from bnlib import data, laws, parameters
 from bnlib.chapters.capacity import decide, figures, measure
 from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.parameters import expect, parameter
@@ -126,7 +126,7 @@ def outputs(given: Settings) -> Section:
     """Batch norm as the last layer: each arm's floor, and the scale that gamma learns."""
     ids, steps = range(given.seeds), given.output_steps
     fits = {arm: measure.fit_output(arm, ids, m=64, steps=steps) for arm in measure.FOUR}
-    floor = {arm: floors.output_floor(*measure.TARGET, arm) for arm in fits}
+    floor = {arm: measure.output_floor(*measure.TARGET, arm) for arm in fits}
     errors = {arm: fit.error() for arm, fit in fits.items()}
     scale = measure.learned_scales(fits["both"], ids, steps=steps, seed=given.seed)
     return Section(
@@ -179,7 +179,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
     judged, ours = decide.judge(runs, kept), decide.compare(runs)
     over = measure.over_logit_floor(runs, rows[first].y_train)
     classes = 1 + int(rows[first].y_train.max())
-    gap = abs(floors.one_hot_loss(classes) - floors.logit_floor(np.full(classes, 1 / classes)))
+    gap = abs(measure.one_hot_loss(classes) - laws.logit_floor(np.full(classes, 1 / classes)))
     gaps = {arm: [row.delta for row in judged.table if row.arm == arm] for arm in AFFINE_ARMS}
     fell = decide.fell(judged.table, "none")
     both = {"stored": decide.summary(kept), "this run": decide.summary(runs)}

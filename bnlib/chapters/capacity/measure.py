@@ -6,7 +6,7 @@ batches in every arm, so arms are compared seed by seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,11 @@ import pandas as pd
 import torch
 from scipy.special import expit, ndtr
 
-from bnlib import activations, data, floors, reference, statistics, training
-from bnlib.laws import gate_rate
-from bnlib.networks.arms import AFFINE_ARMS
-from bnlib.networks.batches import weight_mask
+from bnlib import activations, data, laws, reference, statistics, training
+from bnlib.networks.arms import AFFINE_ARMS, tiled
+from bnlib.networks.batches import Rows, fit_rows, hold_out
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import Spec
+from bnlib.networks.spec import WEIGHT_MASK, Spec, seeded
 from bnlib.rows import Moments
 from bnlib.training import trained_names
 from bnlib.verdicts import simultaneous
@@ -30,17 +29,13 @@ FOUR = ("none", "gamma", "beta", "both")
 ADAM: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine"}
 TARGET = 3.0, 5.0  # mean and standard deviation of what a normalized output has to meet
 
+
 PHIS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": expit,
     "tanh": np.tanh,
     "SiLU": lambda u: u * expit(u),
     "ReLU": lambda u: np.maximum(u, 0),
     "GELU": lambda u: u * ndtr(u),
-}
-# At gamma = 1 and beta = 0; Var GELU = 1/3 + 1/(2 sqrt 3 pi) - 1/(4 pi).
-CLOSED_FORMS = {
-    "ReLU": activations.relu_share(0.0),
-    "GELU": float(1 - 0.25 / (1 / 3 + 1 / (2 * np.sqrt(3) * np.pi) - 1 / (4 * np.pi))),
 }
 PARTS = 20  # the draws are cut into so many, for an interval
 
@@ -133,7 +128,7 @@ def wave_arms(activation: str, task: Task) -> Arms:
     """`fit_wave` for the four arms; errors and floors on the training sample."""
     fits = {arm: fit_wave(arm, activation, task) for arm in FOUR}
     pairs = zip(fits["none"].x[..., 0], fits["none"].y[..., 0], strict=True)
-    floor = np.array([floors.kink_floor(x, y, activation) for x, y in pairs])
+    floor = np.array([laws.kink_floor(x, y, activation) for x, y in pairs])
     return Arms(fits, {arm: fit.error() for arm, fit in fits.items()}, floor)
 
 
@@ -180,8 +175,8 @@ def random_layers(seed: int) -> dict[tuple[str, str], tuple[int, float]]:
     x, layers = 0.2 + (np.arange(4000) + 0.5) / 2000 - 1, {}
     for activation, arm in product(("relu", "tanh"), FOUR):
         units = random_features(arm, activation, x, 500, np.random.default_rng([seed, 1]))
-        explained = floors.share_explained(units, np.sin(3 * np.pi * x))
-        layers[activation, arm] = floors.feature_rank(units), explained
+        explained = statistics.share_explained(units, np.sin(3 * np.pi * x))
+        layers[activation, arm] = statistics.feature_rank(units), explained
     return layers
 
 
@@ -190,6 +185,22 @@ def curve(fit: Fit) -> dict[str, Any]:
     x = np.linspace(-2, 2, 401)
     shown = {"x": x, "target": np.sin(3 * x), "fit": fit.predict(x[:, None])[0, :, 0]}
     return shown | {"kinks": kinks(fit)[0], "center": float(fit.x[0].mean())}
+
+
+def band_ceiling(x: np.ndarray, label: np.ndarray, center: float) -> float:
+    """Best share right on (x, label) for an output that is affine on both sides of `center`.
+
+    Such an output changes its sign at most once a side, anywhere from the center outwards, so each
+    side is scanned over all its thresholds.  label: 0 or 1.
+    """
+    right = 0
+    for side in (x > center, x <= center):
+        outward = label[side][np.argsort(np.abs(x[side] - center))]
+        ones = np.concatenate([[0], np.cumsum(outward)])  # among the k innermost rows
+        k = np.arange(len(outward) + 1)
+        inner_zero = (k - ones) + (ones[-1] - ones)
+        right += max(inner_zero.max(), (len(outward) - inner_zero).max())
+    return right / len(x)
 
 
 def band_rows(seeds: Sequence[int], n: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +223,7 @@ def band_arms(depth: int, task: Task) -> tuple[Arms, Arms]:
     for x, y in (rows, band_rows(task.seeds, 1200, 16)):
         right = {arm: (fit.predict(x).argmax(-1) == y).mean(1) for arm, fit in fits.items()}
         cases = zip(x[..., 0], y, center, strict=True)
-        samples.append(Arms(fits, right, np.array([floors.band_ceiling(*case) for case in cases])))
+        samples.append(Arms(fits, right, np.array([band_ceiling(*case) for case in cases])))
     return samples[0], samples[1]
 
 
@@ -220,6 +231,28 @@ def logit_gaps(arms: Arms, x: np.ndarray) -> dict[str, np.ndarray]:
     """Logit difference over x (n,) without and with beta, seed 0, in units of its largest size."""
     gaps = {a: np.diff(arms.fits[a].predict(x[:, None])[0])[:, 0] for a in ("none", "beta")}
     return {arm: gap / np.abs(gap).max() for arm, gap in gaps.items()}
+
+
+def relu_share(t: float) -> float:
+    """Nonlinear share of relu(gamma z + beta), z ~ N(0, 1), t = beta / gamma, gamma > 0.
+
+        1 - Phi(t)^2 / ((t^2 + 1) Phi(t) + t phi(t) - (t Phi(t) + phi(t))^2)
+
+    Phi, phi: normal distribution function and density.
+    Consequences: gamma alone changes nothing; 0.2665 at t = 0; falls to 0 for large t, where no
+    input is cut, and rises to 1 for very negative t.
+    """
+    below, density = ndtr(t), np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
+    mean = t * below + density
+    variance = (t * t + 1) * below + t * density - mean * mean
+    return float(1 - below * below / variance)
+
+
+# At gamma = 1 and beta = 0; Var GELU = 1/3 + 1/(2 sqrt 3 pi) - 1/(4 pi).
+CLOSED_FORMS = {
+    "ReLU": relu_share(0.0),
+    "GELU": float(1 - 0.25 / (1 / 3 + 1 / (2 * np.sqrt(3) * np.pi) - 1 / (4 * np.pi))),
+}
 
 
 def nonlinear_shares(draws: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -270,7 +303,7 @@ def share_curves() -> tuple[pd.DataFrame, pd.DataFrame]:
         np.linspace(-4, 4, 161),
     )
     lines = {name: [share(phi, gamma) for gamma in gammas] for name, phi in PHIS.items()}
-    relu = pd.DataFrame({"exact": [activations.relu_share(t) for t in shifts]}, index=shifts)
+    relu = pd.DataFrame({"exact": [relu_share(t) for t in shifts]}, index=shifts)
     relu["quadrature"] = pd.Series({t: share(PHIS["ReLU"], 1.0, t) for t in shifts[::16]})
     return pd.DataFrame(lines, index=gammas), relu
 
@@ -301,6 +334,21 @@ def fit_output(arm: str, seeds: Sequence[int], *, m: int, steps: int) -> Fit:
     norms: dict[str, Any] = {"norm": "none", "output_norm": "batch"}
     spec = Spec((4, 32, 1), activation="tanh", **norms, **AFFINE_ARMS[arm])
     return train(spec, seeds, x, y, steps=steps, batch=m, lr=0.02, optimizer="adam", loss="mse")
+
+
+def output_floor(mean: float, std: float, arm: str, a: float = 1.0) -> float:
+    """Least mean squared error of a normalized output against a target with this mean and std.
+
+        none  mean^2 + (std - 1)^2     gamma  mean^2     beta  (std - 1)^2     both  std^2 (1 - a^2)
+
+    a: E[s_m] / std in training mode on batches of m; 1 for population statistics.
+    """
+    return {
+        "none": mean**2 + (std - 1) ** 2,
+        "gamma": mean**2,
+        "beta": (std - 1) ** 2,
+        "both": std**2 * (1 - a**2),
+    }[arm]
 
 
 def batch_std(y: np.ndarray, m: int, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -412,12 +460,18 @@ def run_subset(
     return of_row | facts | _shape_of_scales(net) | training.scores(net, rows)
 
 
+def one_hot_loss(classes: int) -> float:
+    """Cross-entropy of standardized one-hot logits with equally many rows in each class."""
+    logits = (np.eye(classes) - 1 / classes) / np.sqrt((classes - 1) / classes**2)
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits)))
+
+
 def over_logit_floor(runs: Sequence[Run], y: np.ndarray) -> dict[str, np.ndarray]:
     """Training cross-entropy of the arms with normalized logits, in units of the floor, (S,).
 
     y: (S, n), the training labels, whose class shares set each seed's floor.
     """
-    floor = np.array([floors.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
+    floor = np.array([laws.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
     rows = (r for r in runs if r["architecture"] == "relu-1, logits")
     return {r["arm"]: np.array(r["loss"]) / floor for r in rows}
 
@@ -435,6 +489,69 @@ def trained_part(subset: str, net: SeedBatchedMLP) -> dict[str, Any]:
     return {"trainable": special.get(subset, subset.split(", "))}
 
 
+def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, torch.Tensor]:
+    """Masks of exactly `count` weights a network, drawn uniformly over all weight matrices.
+
+    Returns name -> (S, out, in) bool, for `training.train(..., masks=...)`.
+    Raises ValueError: there are not that many weights.
+    """
+    names = [name for name in net.params if name.startswith("W")]
+    sizes = [net.params[name][0].numel() for name in names]
+    if not 1 <= count <= sum(sizes):
+        raise ValueError(f"count: expected 1 to {sum(sizes)} weights, got {count}")
+    flat = torch.zeros(len(net.seeds), sum(sizes), dtype=torch.bool)
+    for row, seed in zip(flat, net.seeds, strict=True):
+        row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True
+    parts = zip(names, flat.split(sizes, 1), strict=True)
+    return {name: part.reshape(net.params[name].shape) for name, part in parts}
+
+
+class Picked(NamedTuple):
+    """rate: the chosen one.  rates (R,) ascending.  scores (R, S): validation accuracy.
+    diverged (R, S).  at_edge: the best rate may lie outside the grid."""
+
+    rate: float
+    rates: np.ndarray
+    scores: np.ndarray
+    diverged: np.ndarray
+    at_edge: bool
+
+
+def pick_rate(
+    spec: Spec,
+    seeds: Sequence[int],
+    x: Any,
+    y: Any,
+    *,
+    rates: Sequence[float],
+    held_out: int,
+    dtype: torch.dtype = torch.float64,
+    masks: Mapping[str, torch.Tensor] | None = None,
+    **options: Any,
+) -> Picked:
+    """The rate with the best mean validation score over seeds; the smaller one of equals.
+
+    Each seed holds out `held_out` rows of x at random, the same for every arm, trains on the others
+    and is scored with statistics recalibrated on them. A diverged seed scores 0.
+    masks: as for `training.train`, as are the options, but lr, stats, order and loss.
+    All rates train in one program of R S networks, which `on_step` sees rate by rate.
+    """
+    grid, many = np.sort(np.asarray(rates, dtype=float)), len(rates)
+    rows = fit_rows(SeedBatchedMLP(spec, seeds, dtype), x, y, "cross-entropy")
+    fit, check = (
+        Rows(*(tiled(value, many) for value in part)) for part in hold_out(rows, seeds, held_out)
+    )
+    net = SeedBatchedMLP(spec, list(seeds) * many, dtype)
+    masks = {name: tiled(mask, many) for name, mask in (masks or {}).items()}
+    lr = np.repeat(grid, len(seeds))
+    diverged = training.train(net, *fit, lr=lr.tolist(), masks=masks, **options).diverged
+    right = training.accuracy(net, *check, stats=net.recalibrate(fit.x))
+    scores = np.where(diverged, 0.0, right)
+    scores, diverged = scores.reshape(many, -1), diverged.reshape(many, -1)
+    best = int(scores.mean(1).argmax())
+    return Picked(float(grid[best]), grid, scores, diverged, best in (0, many - 1))
+
+
 def _fit(
     net: SeedBatchedMLP, rows: data.Split, *, rates: Sequence[float], choose: bool, **recipe: Any
 ) -> Run:
@@ -442,7 +559,7 @@ def _fit(
     where, rate, edge = (rows.x_train, rows.y_train), rates[0], False
     if choose:
         held = {"held_out": held_out(rows.y_train), "dtype": net.dtype}
-        picked = training.pick_rate(net.spec, net.seeds, *where, rates=rates, **held, **recipe)
+        picked = pick_rate(net.spec, net.seeds, *where, rates=rates, **held, **recipe)
         rate, edge = picked.rate, picked.at_edge
     history = training.train(net, *where, lr=rate, **recipe)
     return {"rate": rate, "edge": edge, "diverged": int(history.diverged.sum())}
@@ -455,5 +572,5 @@ def _shape_of_scales(net: SeedBatchedMLP) -> dict[str, float]:
         np.concatenate([net.params[f"{kind}{layer}"].numpy() for layer in hidden], 1)
         for kind in ("gamma", "beta")
     )
-    shares = (np.abs(gamma) < 0.05, gamma < 0, gate_rate(gamma, beta) < 0.01)
+    shares = (np.abs(gamma) < 0.05, gamma < 0, laws.gate_rate(gamma, beta) < 0.01)
     return {k: float(v.mean()) for k, v in zip(("small", "negative", "shut"), shares, strict=True)}

@@ -14,12 +14,12 @@ from scipy import stats
 from torch import Tensor, nn
 
 from bnlib import activations, data, identity, interactions, reference, running, training
-from bnlib.floors import feature_rank
 from bnlib.landscape import ics_change, layer_gradient_norms
 from bnlib.layer import batch_norm
 from bnlib.networks.regauged import identity_copy
 from bnlib.networks.seed_batched import SeedBatchedMLP, forward
 from bnlib.networks.spec import Spec
+from bnlib.statistics import feature_rank
 
 ARMS = "none", "bn"
 CASES = tuple(product(("relu", "tanh"), ("start", "trained")))  # activation and state
