@@ -48,16 +48,6 @@ def below(interval: Any, threshold: float, partly: float | None = None) -> str:
     return verdict((high < threshold).all(), partly is not None and (high < partly).all())
 
 
-def within(interval: Any, margin: float) -> bool:
-    """Equivalence: whether the interval lies within (-margin, margin), at every entry.
-
-    Raises ValueError for a margin that is not positive: it is fixed before the run.
-    """
-    if not margin > 0:
-        raise ValueError(f"expected margin > 0, got {margin}; with no margin nothing is equivalent")
-    return bool(np.all((np.asarray(interval.low) > -margin) & (np.asarray(interval.high) < margin)))
-
-
 def inside(truth: Any, interval: Any) -> np.ndarray:
     """Where an interval has the value that a law gives, entry by entry; a closed interval."""
     return (np.asarray(interval.low) <= truth) & (truth <= np.asarray(interval.high))

@@ -14,7 +14,6 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from bnlib.audit import associations
 from bnlib.audit.command import audit_command
 from bnlib.audit.layers import UnreadableError, find_layers, identity_coords, load_checkpoint
 from bnlib.audit.report import as_html, audit
@@ -338,25 +337,6 @@ def test_matched_channels_stand_out_from_chance_and_shuffled_ones_do_not(save):
     (matched,) = identity_audit(records[3:], [0.1], shuffles=100, rng=rng)
     assert dealt.null.low <= dealt.share.estimate <= dealt.null.high
     assert matched.share.estimate == 1 > 0.1 > matched.null.high
-
-
-def test_log_slopes_recover_an_exponent_and_count_what_they_leave_out():
-    rng = np.random.default_rng(0)
-    a = np.exp(rng.normal(size=500))
-    slopes = associations.log_slopes(np.append(-a, [1e-3, 1]), np.append(a**0.5, [1, 0]))
-    assert slopes == pytest.approx((0.5, 0.5, 2))
-    noisy = associations.log_slopes(a, a**0.5 * np.exp(0.3 * rng.normal(size=500)))
-    assert noisy.ols == pytest.approx(0.5, abs=0.05)
-    assert np.isnan(associations.log_slopes(np.ones(5), a[:5]).ols)
-
-
-def test_permutation_and_partial_correlation():
-    rng = np.random.default_rng(0)
-    z, other, noise = rng.normal(size=(3, 400))
-    a, b = z + 0.1 * noise, z + 0.1 * rng.normal(size=400)
-    assert associations.permutation_p(a, b, shuffles=99, rng=rng) == 0.01
-    assert associations.permutation_p(a, other, shuffles=99, rng=rng) > 0.01
-    assert abs(associations.partial_correlation(a, b, z)) < 0.2 < associations.correlation(a, b)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("lite0", 49), ("lite1", 64), ("lite2", 64)])

@@ -57,14 +57,6 @@ def test_an_array_of_intervals_lies_above_where_all_do():
     assert verdicts.above(interval(np.array([1.0, 0.4]), None), 0.5) == "fails"
 
 
-def test_equivalence_wants_the_whole_interval_within_a_positive_margin():
-    assert verdicts.within(interval(-0.4, 0.4), 0.5)
-    assert not verdicts.within(interval(-0.5, 0.4), 0.5)
-    assert not verdicts.within(interval(np.array([0.0, 0.0]), np.array([0.1, 0.5])), 0.5)
-    with pytest.raises(ValueError, match="expected margin > 0"):
-        verdicts.within(interval(0, 0), 0)
-
-
 def test_an_interval_has_its_ends():
     ends = interval(np.array([0.0, 1.1, -1.0]), np.array([1.0, 2.0, 0.9]))
     assert verdicts.inside(1.0, ends).tolist() == [True, False, False]

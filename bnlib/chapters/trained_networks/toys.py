@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from bnlib import training
-from bnlib.audit.associations import correlation, log_slopes
-from bnlib.chapters.trained_networks.measure import coordinates, largest
+from bnlib.chapters.trained_networks.measure import coordinates, correlation, largest, log_slopes
 from bnlib.data import digits_split, mnist1d_split
 from bnlib.gauge import Norm
 from bnlib.networks.regauged import Copy, identity_copy, norm_of

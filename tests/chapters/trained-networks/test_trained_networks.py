@@ -96,6 +96,25 @@ def test_stored_means_follow_from_the_weights_and_not_from_other_ones(state):
     assert off(measure.stream_means(moved)) > 0.01
 
 
+def test_log_slopes_recover_an_exponent_and_count_what_they_leave_out():
+    rng = np.random.default_rng(0)
+    a = np.exp(rng.normal(size=500))
+    slopes = measure.log_slopes(np.append(-a, [1e-3, 1]), np.append(a**0.5, [1, 0]))
+    assert slopes == pytest.approx((0.5, 0.5, 2))
+    noisy = measure.log_slopes(a, a**0.5 * np.exp(0.3 * rng.normal(size=500)))
+    assert noisy.ols == pytest.approx(0.5, abs=0.05)
+    assert np.isnan(measure.log_slopes(np.ones(5), a[:5]).ols)
+
+
+def test_permutation_and_partial_correlation():
+    rng = np.random.default_rng(0)
+    z, other, noise = rng.normal(size=(3, 400))
+    a, b = z + 0.1 * noise, z + 0.1 * rng.normal(size=400)
+    assert measure.permutation_p(a, b, shuffles=99, rng=rng) == 0.01
+    assert measure.permutation_p(a, other, shuffles=99, rng=rng) > 0.01
+    assert abs(measure.partial_correlation(a, b, z)) < 0.2 < measure.correlation(a, b)
+
+
 def test_associations_have_a_line_a_layer_and_means_by_role(state):
     layers = measure.associations({"lite0": state}, shuffles=20, seed=0)
     table = measure.association_table(layers, seed=0)
