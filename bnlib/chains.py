@@ -1,13 +1,13 @@
 """Chains of factors, all updated at once: every order of the change, exactly and five ways.
 
-A scalar chain is y = x w_1 ... w_l, a matrix chain Y = X W_1 ... W_l. Moving every factor by
--step * gradient makes the output a polynomial of degree l in the step; its coefficients are the
-orders. The fifth way, inclusion and exclusion over subsets, is `orders.order_sums`.
+A chain is y = x w_1 ... w_l. Moving every factor by -step * gradient makes the output a polynomial
+of degree l in the step; its coefficients are the orders. The fifth way, inclusion and
+exclusion over subsets, is `orders.order_sums`.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,48 +78,6 @@ def maclaurin_bound(r: float, depth: int | None = None) -> float:
     if depth < 1:
         raise ValueError(f"depth: expected at least 1 factor, got {depth}")
     return float(elementary_symmetric(np.full(depth, r / depth))[2:].sum())
-
-
-def chain_coefficients(
-    weights: Sequence[np.ndarray], grads: Sequence[np.ndarray], x: np.ndarray
-) -> list[np.ndarray]:
-    """C_0 ... C_l of a matrix chain, each (m, n): l (l + 1) products.
-
-        x prod_i (W_i - s G_i) = sum_k C_k s^k        C'_k = C_k W_i - C_{k-1} G_i
-
-    weights, grads: l matrices, (a, b) each.  x: (m, a_1).  C_k: [y] / [step]^k.
-    Raises ValueError for no factor, factors that do not match, and values that are not finite.
-    Consequence: |C_k| <= |x| prod |W_i| e_k(|G_i| / |W_i|), Frobenius for C_k and x, else spectral.
-    """
-    if len(weights) == 0 or len(weights) != len(grads):
-        raise ValueError(f"expected a gradient per factor, got {len(weights)} and {len(grads)}")
-    coefficients = [_finite("x", x)]
-    for i, (w, g) in enumerate(zip(weights, grads, strict=True)):
-        w, g = _finite(f"weights[{i}]", w), _finite(f"grads[{i}]", g)
-        inner = coefficients[0].shape[1]
-        if w.shape != g.shape or w.shape[0] != inner:
-            raise ValueError(
-                f"factor {i}: expected weight and gradient of ({inner}, n), "
-                f"got {w.shape} and {g.shape}"
-            )
-        kept, moved = [c @ w for c in coefficients], [c @ g for c in coefficients]
-        middle = [a - b for a, b in zip(kept[1:], moved, strict=False)]
-        coefficients = [kept[0], *middle, -moved[-1]]
-    return coefficients
-
-
-def loss_coefficients(coefficients: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
-    """The squared loss along the step, as a polynomial of degree 2 l, (2l+1,).
-
-        L(s) = 1/2 mean_m |out(s) - target|^2        L_k = 1/2 sum_{i+j=k} mean_m <R_i, R_j>
-
-    coefficients: C_0 ... C_l, (m, n) each; R_0 = C_0 - target, R_k = C_k.  target: (m, n).
-    Consequences: L_0 is the loss before the step; along the gradient L_1 = -|g|^2.
-    """
-    residuals = [coefficients[0] - target, *coefficients[1:]]
-    flat = np.stack([r.ravel() for r in residuals])
-    gram = flat @ flat.T / (2 * len(target))
-    return np.array([np.trace(gram[:, ::-1], k) for k in range(len(gram) - 1, -len(gram), -1)])
 
 
 def interpolated_orders(f: Callable[[float], Any], degree: int) -> np.ndarray:

@@ -224,6 +224,38 @@ def matrix_chain(
     return [scale * w for w in drawn], x, x @ teacher
 
 
+def chain_coefficients(
+    weights: Sequence[np.ndarray], grads: Sequence[np.ndarray], x: np.ndarray
+) -> list[np.ndarray]:
+    """C_0 ... C_l of a matrix chain, each (m, n): l (l + 1) products.
+
+        x prod_i (W_i - s G_i) = sum_k C_k s^k        C'_k = C_k W_i - C_{k-1} G_i
+
+    weights, grads: l matrices, (a, b) each.  x: (m, a_1).  C_k: [y] / [step]^k.
+    Consequence: |C_k| <= |x| prod |W_i| e_k(|G_i| / |W_i|), Frobenius for C_k and x, else spectral.
+    """
+    coefficients = [x]
+    for w, g in zip(weights, grads, strict=True):
+        kept, moved = [c @ w for c in coefficients], [c @ g for c in coefficients]
+        mixed = [a - b for a, b in zip(kept[1:], moved, strict=False)]
+        coefficients = [kept[0], *mixed, -moved[-1]]
+    return coefficients
+
+
+def loss_coefficients(coefficients: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
+    """The squared loss along the step, as a polynomial of degree 2 l, (2l+1,).
+
+        L(s) = 1/2 mean_m |out(s) - target|^2        L_k = 1/2 sum_{i+j=k} mean_m <R_i, R_j>
+
+    coefficients: C_0 ... C_l, (m, n) each; R_0 = C_0 - target, R_k = C_k.  target: (m, n).
+    Consequences: L_0 is the loss before the step; along the gradient L_1 = -|g|^2.
+    """
+    residuals = [coefficients[0] - target, *coefficients[1:]]
+    flat = np.stack([r.ravel() for r in residuals])
+    gram = flat @ flat.T / (2 * len(target))
+    return np.array([np.trace(gram[:, ::-1], k) for k in range(len(gram) - 1, -len(gram), -1)])
+
+
 def matrix_gradients(
     weights: list[np.ndarray], x: np.ndarray, y: np.ndarray
 ) -> tuple[float, list[np.ndarray]]:
@@ -245,8 +277,8 @@ def measure_steps(
     """The step of a given size, and the step whose predicted relative decrease is r_loss."""
     loss, grads = matrix_gradients(weights, x, y)
     slope = sum(float((g**2).sum()) for g in grads)
-    orders = chains.chain_coefficients(weights, grads, x)
-    polynomial = chains.loss_coefficients(orders, y)
+    orders = chain_coefficients(weights, grads, x)
+    polynomial = loss_coefficients(orders, y)
 
     def at(eta: float) -> Step:
         powers = eta ** np.arange(len(polynomial))
