@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bnlib import derivatives, laws, parameters, statistics, training
+from bnlib import laws, parameters, statistics, training
 from bnlib.chapters.gradient import decide, figures, measure, witnesses
 from bnlib.parameters import parameter
 from bnlib.results import Record, Section, recorded
@@ -39,7 +39,7 @@ class Settings(parameters.Settings):
 
 def nine_steps(dy: Array, x: Array, gamma: Array, beta: Array, *, eps: float) -> Section:
     """One channel, x and dy (m, 1), through the nine steps and back; values: the gradients."""
-    grads, adjoints = derivatives.backward_graph(dy, x, gamma, beta, eps=eps)
+    grads, adjoints = measure.backward_graph(dy, x, gamma, beta, eps=eps)
     adjoints |= {"x": grads.dx, "gamma": grads.dgamma, "beta": grads.dbeta}
     c, v = x - x.mean(), x.var()
     tau, values = np.sqrt(v + eps), {"x": x, "gamma": gamma, "beta": beta}

@@ -24,7 +24,7 @@ def test_values_are_black_fractions_and_gradients_red_ones():
 
 def test_the_nodes_are_those_of_the_library():
     one = np.ones(1)
-    _, adjoints = derivatives.backward_graph(np.eye(3, 1), np.eye(3, 1), one, one, eps=1.0)
+    _, adjoints = measure.backward_graph(np.eye(3, 1), np.eye(3, 1), one, one, eps=1.0)
     assert set(figures.NODES) == set(adjoints) | {"x", "gamma", "beta"}
 
 
