@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, seeded
+from bnlib.networks.spec import BATCH_ORDER, seeded
 from bnlib.parameters import one_of
 
 LOSSES = ("cross-entropy", "mse")
@@ -103,13 +103,3 @@ def batch_order(seeds: Sequence[int], n: int, *, batch: int, steps: int) -> Tens
         walks = [rng.permutation(n)[: whole * batch] for _ in range(rounds)]
         order[i] = np.concatenate(walks).reshape(-1, batch)
     return torch.from_numpy(order[:, :steps].swapaxes(0, 1).copy())
-
-
-def hold_out(rows: Rows, seeds: Sequence[int], count: int) -> tuple[Rows, Rows]:
-    """Split each seed's rows at random into (kept, held out), `count` rows held out."""
-    n = rows.x.shape[1]
-    if not 1 <= count < n:
-        raise ValueError(f"held out: expected 1 to {n - 1} of {n} rows, got {count}")
-    order = torch.from_numpy(np.stack([seeded(s, VALIDATION_ROWS).permutation(n) for s in seeds]))
-    kept, held = (next(rows.batches(part[None])) for part in order.split([n - count, count], 1))
-    return Rows(*kept), Rows(*held)

@@ -18,9 +18,9 @@ from scipy.special import expit, ndtr
 
 from bnlib import activations, data, laws, reference, statistics, training
 from bnlib.networks.arms import AFFINE_ARMS, tiled
-from bnlib.networks.batches import Rows, fit_rows, hold_out
+from bnlib.networks.batches import Rows, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import WEIGHT_MASK, Spec, seeded
+from bnlib.networks.spec import VALIDATION_ROWS, WEIGHT_MASK, Spec, seeded
 from bnlib.rows import Moments
 from bnlib.training import trained_names
 from bnlib.verdicts import simultaneous
@@ -504,6 +504,14 @@ def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, torch.Tensor]:
         row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True
     parts = zip(names, flat.split(sizes, 1), strict=True)
     return {name: part.reshape(net.params[name].shape) for name, part in parts}
+
+
+def hold_out(rows: Rows, seeds: Sequence[int], count: int) -> tuple[Rows, Rows]:
+    """Split each seed's rows at random into (kept, held out), `count` rows held out."""
+    n = rows.x.shape[1]
+    order = torch.from_numpy(np.stack([seeded(s, VALIDATION_ROWS).permutation(n) for s in seeds]))
+    kept, held = (next(rows.batches(part[None])) for part in order.split([n - count, count], 1))
+    return Rows(*kept), Rows(*held)
 
 
 class Picked(NamedTuple):
