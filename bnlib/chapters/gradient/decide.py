@@ -13,10 +13,10 @@ from bnlib.statistics import Interval, with_ends
 from bnlib.verdicts import verdict
 
 
-def closed_forms(found: Mapping[str, Disagreement], agree: bool) -> tuple[Claim, Claim]:
+def closed_forms(witnesses: Mapping[str, Disagreement], agree: bool) -> tuple[Claim, Claim]:
     """First order: autodiff to 1e-10, every witness to 1e-8; second: 1e-8 and gradgradcheck."""
-    autodiff = found["autodiff"].first
-    first, second = (max(sizes) for sizes in zip(*found.values(), strict=True))
+    autodiff = witnesses["autodiff"].first
+    first, second = (max(sizes) for sizes in zip(*witnesses.values(), strict=True))
     once = f"relative difference from autodiff {autodiff:.0e}, "
     once += f"from the worst of four witnesses {first:.0e} (m = 3, 8, 64)"
     twice = f"relative difference from the worst of four witnesses {second:.0e}; "
