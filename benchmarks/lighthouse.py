@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bookbuild.host import served
+from tests.support.host import served
 
 HTML = Path(__file__).parents[1] / "_build" / "html"
 LIGHTHOUSE = "lighthouse@12.8.2"

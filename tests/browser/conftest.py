@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from bookbuild.host import compressed, served
+from host import compressed, served
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"

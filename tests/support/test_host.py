@@ -5,8 +5,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-
-from bookbuild.host import compressed, served
+from host import compressed, served
 
 
 def test_a_file_comes_compressed_with_its_type_and_a_missing_one_is_an_error(tmp_path):
