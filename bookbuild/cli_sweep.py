@@ -1,16 +1,18 @@
 """The command line: `bnlib sweep`."""
 
-import tempfile
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
+from tqdm import tqdm
 
-from bookbuild import chart, cluster, grids, store, table
-from bookbuild.execute import cores
+from bookbuild import cluster, grids, store, table
+from bookbuild.execute import Report, cores
 from bookbuild.remote import MismatchError
-from bookbuild.sweep import Sweep
-from bookbuild.watch import Watch
+from bookbuild.sweep import settle
 
 OUT = "_build/sweeps"
 _AGAIN = "What had finished is in the store; the same command goes on from there."
@@ -22,37 +24,31 @@ _AGAIN = "What had finished is in the store; the same command goes on from there
     "--grid", "words", multiple=True, required=True, metavar="NAME=VALUES|FILE",
     help="Values of one parameter, or a TOML file of grids; repeatable.",
 )  # fmt: skip
+@click.option("--notebooks", is_flag=True, help="Execute and keep a notebook for each run.")
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, or its file.")
 @click.option("--workers", type=click.IntRange(min=1), help="Local workers [default: cores].")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
     help=f"Where the table goes [default: {OUT}/<notebook>-<plan>].",
 )  # fmt: skip
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-    help="End a run that takes longer [default: none for a run, 600 for a cell].",
-)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check and print the plan; run nothing.")
-@click.option(
-    "--plot", "axes", nargs=2, metavar="X Y",
-    help="Draw the recorded value Y over the parameter X, with intervals.",
-)  # fmt: skip
 def sweep_command(
     notebook: Path,
     words: tuple[str, ...],
+    notebooks: bool,
     scheduler: str | None,
     workers: int | None,
     out: Path | None,
-    time_limit: float | None,
     dry_run: bool,
-    axes: tuple[str, str] | None,
 ) -> None:
-    """Execute one notebook over a grid of parameters, on Dask, into one table.
+    """Run one chapter, or notebook, over a grid of parameters, on Dask, into one table.
 
-    NOTEBOOK is a path, or the bare name of a notebook in notebooks/. VALUES are 2,4,8 or 0:20 (as
-    in Python, without the 20) or 0:1:0.25; a list parameter takes [2,4],[8]. The grid is the
-    product over all names. Whatever the store holds is not run again; a failed run is. The exit
-    status is 1 if a run failed.
+    NOTEBOOK is a path, or the bare name of a notebook in notebooks/. The page of a chapter is not
+    executed: the chapter is called, which gives the same values. Any other notebook is executed.
+
+    VALUES are 2,4,8 or 0:20 (as in Python, without the 20) or 0:1:0.25; a list parameter takes
+    [2,4],[8]. The grid is the product over all names. Whatever the store holds is not run again; a
+    failed run is. The exit status is 1 if a run failed.
 
     \b
     Examples:
@@ -63,9 +59,7 @@ def sweep_command(
     if scheduler and workers:
         raise click.UsageError("expected --scheduler or --workers, got both")
     try:
-        plan = grids.plan(_found(notebook), words, root=Path.cwd())
-        if axes:
-            chart.check(plan, *axes)
+        plan = grids.plan(_found(notebook), words, root=Path.cwd(), notebooks=notebooks)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     survey = grids.survey(plan)
@@ -73,57 +67,49 @@ def sweep_command(
     click.echo(_planned(plan, survey, folder))
     if dry_run:
         return
-    _writable(folder)
-    _writable(plan.folder)
-    store.remove_leftovers(plan.model.folder, plan.slug)
-    failed = _swept(plan, survey, scheduler, workers or cores(), time_limit)
-    _tabled(plan, failed, folder, axes)
+    for results in (folder, plan.folder):
+        try:
+            store.prepare(results)
+        except OSError as error:
+            raise click.ClickException(f"cannot write into {results}: {error.strerror}") from error
+    most = max(1, survey.runs - survey.stored)
+    failed = _settled(plan, survey, scheduler, min(workers or cores(), most))
+    try:
+        rows = table.write(plan, failed, folder)
+    except OSError as error:
+        raise click.ClickException(f"the table: {error}. {_AGAIN}") from error
+    click.echo(table.summary(rows))
+    click.echo(
+        f"{survey.runs - len(failed)} runs done, {len(failed)} failed; "
+        f"{len(rows)} rows in {folder / table.FILES[0]} and {table.FILES[1]}"
+    )
     if failed:
         raise SystemExit(1)
 
 
-def _swept(
-    plan: grids.Plan,
-    survey: grids.Survey,
-    scheduler: str | None,
-    workers: int,
-    time_limit: float | None,
-) -> dict:
-    with ExitStack() as stack:
-        watch = stack.enter_context(Watch(survey.runs))
-
-        def opened() -> cluster.Cluster:
-            found = stack.enter_context(cluster.connect(scheduler, workers))
-            watch.say(f"dask   {found}")
-            watch.start()
-            return found
-
-        try:
-            return Sweep(plan, opened, watch, time_limit=time_limit).run()
-        except KeyboardInterrupt:
-            click.echo(f"interrupted, {watch.left} runs left. {_AGAIN}", err=True)
-            raise SystemExit(130) from None
-        except (cluster.SchedulerError, MismatchError) as error:
-            raise click.ClickException(f"{error}. {_AGAIN}") from error
-        except OSError as error:
-            raise click.ClickException(f"the store: {error}. {_AGAIN}") from error
-
-
-def _tabled(plan: grids.Plan, failed: dict, folder: Path, axes: tuple[str, str] | None) -> None:
+def _settled(
+    plan: grids.Plan, survey: grids.Survey, scheduler: str | None, workers: int
+) -> dict[str, Report]:
+    slow = 0.1 if sys.stderr.isatty() else 30.0  # seconds: a log needs few lines
     try:
-        written = table.write(plan, failed, folder)
+        with tqdm(total=survey.runs, unit="run", mininterval=slow, smoothing=0.1) as bar:
+
+            @contextmanager
+            def connect() -> Iterator[Any]:
+                with cluster.connect(scheduler, workers) as client:
+                    threads = sum(client.nthreads().values())
+                    where = f"{client.scheduler.address}, dashboard {client.dashboard_link}"
+                    bar.write(f"dask   {where}, {threads} runs at a time", file=sys.stderr)
+                    yield client
+
+            return settle(plan, connect, bar)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted. {_AGAIN}", err=True)
+        raise SystemExit(130) from None
+    except (cluster.SchedulerError, MismatchError) as error:
+        raise click.ClickException(f"{error}. {_AGAIN}") from error
     except OSError as error:
-        raise click.ClickException(f"the table: {error}. {_AGAIN}") from error
-    click.echo(table.summary(written))
-    click.echo(
-        f"{written.runs['done']} runs done, {written.runs['failed']} failed; "
-        f"{written.rows} rows in {written.parquet} and {written.csv.name}"
-    )
-    if axes:
-        try:
-            click.echo(f"drawn in {chart.draw(plan, written.parquet, *axes)}")
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"the store: {error}. {_AGAIN}") from error
 
 
 def _found(notebook: Path) -> Path:
@@ -138,7 +124,7 @@ def _found(notebook: Path) -> Path:
 
 def _planned(plan: grids.Plan, survey: grids.Survey, folder: Path) -> str:
     lines = [
-        f"plan   {plan.slug}: {survey.runs} runs, {survey.stored} in the store, "
+        f"plan   {plan.notebook.stem}: {survey.runs} runs, {survey.stored} in the store, "
         f"{survey.runs - survey.stored} to do"
     ]
     for number, grid in enumerate(plan.grids, start=1):
@@ -146,14 +132,6 @@ def _planned(plan: grids.Plan, survey: grids.Survey, folder: Path) -> str:
             lines.append(f"       grid {number}: {grids.size(grid)} runs")
         width = max([len(name) for name in grid] or [0])
         lines += [f"       {name:{width}}  {grids.shown(grid[name])}" for name in grid]
-    lines += [f"store  {plan.folder}", f"table  {folder / 'table.parquet'}"]
+    calls = f"{plan.chapter}.run" if plan.chapter else f"{plan.notebook.name}, by papermill"
+    lines += [f"calls  {calls}", f"store  {plan.folder}", f"table  {folder / table.FILES[0]}"]
     return "\n".join(lines)
-
-
-def _writable(folder: Path) -> None:
-    """Find out before the first run, not after the last one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error

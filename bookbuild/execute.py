@@ -4,32 +4,32 @@ A run is a value: `plan` says what would run, `execute` runs it and returns one 
 failing notebook does not stop the others, and leaves no trace in the store.
 """
 
+import multiprocessing
 import os
+import sys
+import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
+
 from bnlib.parameters import check
-from bookbuild import forkserver, processes, sources, store
 from bookbuild import notebook as nb
-from bookbuild.progress import Bar
+from bookbuild import store, worker
 
 CELL_TIMEOUT = 600  # seconds
-_swept: set[tuple[Path, str]] = set()
 
 
 class Run(NamedTuple):
-    """One execution to be: a notebook with checked parameters, and its address in the store.
-
-    heavy: its code, or the library that it imports, computes with NumPy, torch and the like.
-    """
+    """One execution to be: a notebook with checked parameters, and its address in the store."""
 
     notebook: Path
     parameters: dict[str, Any]
     key: str
     folder: Path
-    heavy: bool = True
 
     @property
     def slug(self) -> str:
@@ -68,16 +68,13 @@ def plan(
         raise ValueError(f"{notebook.name}: {error}") from error
     parameters = store.effective(declared, overrides or {})
     address = store.key(source, parameters, root=root, package=package)
-    cells = [cell.source for cell in nb.code_cells(source)]
-    code = [*cells, *sources.texts(package, nb.imports(source, package))]
-    heavy = sources.mentions(forkserver.NUMERIC_PACKAGES, code)
-    return Run(notebook.resolve(), parameters, address, folder or root / store.FOLDER, heavy)
+    return Run(notebook.resolve(), parameters, address, folder or root / store.FOLDER)
 
 
 def execute(
     runs: Iterable[Run], *, jobs: int | None = None, timeout: int = CELL_TIMEOUT
 ) -> list[Report]:
-    """Execute the runs that the store lacks, at most jobs at a time, in the order given.
+    """Execute the runs that the store lacks, at most jobs at a time; the reports in their order.
 
     timeout: seconds a cell may take. On KeyboardInterrupt every process started here is ended,
     with its kernel, and the store holds what had finished.
@@ -87,44 +84,6 @@ def execute(
     fresh = {(r.run.notebook, r.run.key): r for r in _all(missing, jobs or cores(), timeout)}
     stored = [Report(run, ok=True, fresh=False, facts={}) for run in runs]
     return [fresh.get((r.run.notebook, r.run.key), r) for r in stored]
-
-
-def run_one(
-    run: Run,
-    *,
-    timeout: int = CELL_TIMEOUT,
-    time_limit: float | None = None,
-    attempts: int = 1,
-    **watch: Any,
-) -> Report:
-    """Execute one run in a process of its own, unless the store has it, and report.
-
-    timeout: seconds a cell may take. time_limit: seconds the run may take in all, after which
-    process and kernel are ended. attempts: how often to start a run whose process or kernel dies;
-    a cell that fails or takes too long is not tried again. Whatever happens to the run is in the
-    report. watch: as `processes.run` takes it.
-    """
-    if store.get(run.folder, run.slug, run.key) is not None:
-        return Report(run, ok=True, fresh=False, facts={})
-    try:
-        _ready(run.folder, run.slug)
-    except OSError as error:
-        facts = {"error": f"the result could not be stored: {error}"}
-        return Report(run, ok=False, fresh=True, facts=facts)
-    job = {
-        "notebook": str(run.notebook),
-        "parameters": run.parameters,
-        "key": run.key,
-        "slug": run.slug,
-        "folder": str(run.folder),
-        "timeout": timeout,
-        "heavy": run.heavy,
-    }
-    facts = processes.run(job, time_limit=time_limit, **watch)
-    for _ in range(attempts - 1):
-        if facts.get("died"):
-            facts = processes.run(job, time_limit=time_limit, **watch)
-    return Report(run, ok=facts.pop("ok"), fresh=True, facts=facts)
 
 
 def describe(report: Report) -> str:
@@ -144,43 +103,76 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ready(folder: Path, slug: str) -> None:
-    """See that the store takes results; once a process, sweep up what a killed writer left."""
-    store.check_writable(folder, slug)
-    if (folder, slug) not in _swept:
-        _swept.add((folder, slug))
-        store.remove_leftovers(folder, slug)
-
-
 def _shown(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
+    """A report for each run, as they end."""
     if not runs:
         return []
-    started: list[Any] = []
-    pool = ThreadPoolExecutor(min(jobs, len(runs)))
-    with Bar([run.slug for run in runs]) as bar:
-        futures = [
-            pool.submit(
-                run_one, run, timeout=timeout, started=started.append, progress=bar.cells(number)
-            )
-            for number, run in enumerate(runs)
-        ]
-        try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in done:
-                    report = future.result()
-                    bar.finished(report.run.slug, report.ok, report.facts)
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in started:
-                processes.end(process)
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    # A fresh Python for each run: what one leaves behind does not reach the next.
+    fresh = multiprocessing.get_context("spawn")
+    pool = ProcessPool(min(jobs, len(runs)), max_tasks=1, context=fresh)
+    try:
+        futures: dict[Any, Run] = {
+            pool.schedule(_file, (run, timeout, line)): run for line, run in enumerate(runs, 1)
+        }
+        reports = []
+        # A log has no use for a bar that redraws itself.
+        with tqdm(total=len(runs), unit="notebook", disable=not sys.stderr.isatty()) as bar:
+            for future in as_completed(futures):
+                reports.append(_report(futures[future], future))
+                bar.update()
+                if bar.disable:
+                    print(f"executed {_told(reports[-1])}", file=sys.stderr, flush=True)
+        pool.close()
+        return reports
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
+
+
+def _told(report: Report) -> str:
+    return f"{report.run.slug}: " + (f"{report.facts['seconds']:.1f} s" if report.ok else "FAILED")
+
+
+def _report(run: Run, future: Any) -> Report:
+    try:
+        facts = future.result()
+    except ProcessExpired as error:
+        facts = {"error": f"the worker ended with status {error.exitcode} before its report"}
+    except Exception as error:
+        facts = {"error": f"{type(error).__name__}: {error}"}
+    return Report(run, ok="error" not in facts, fresh=True, facts=facts)
+
+
+def _file(run: Run, timeout: int, line: int) -> dict[str, Any]:
+    """In a process of the pool: execute a run and put it into the store; the facts of its report.
+
+    line: of the terminal, below the bar over all notebooks, for the bar over the cells.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    bar = {"desc": run.slug, "position": line, "leave": False} if sys.stderr.isatty() else False
+    try:
+        store.prepare(run.path.parent)
+        facts, text = worker.execute(
+            nb.read(run.notebook), run.parameters, run.key,
+            cwd=run.notebook.parent, timeout=timeout, progress=bar,
+        )  # fmt: skip
+        if text is not None:
+            store.write_atomically(run.path, text)
+        return facts
+    except OSError as error:
+        return {"error": f"the result could not be stored: {error}"}
+
+
+def _end_with_parent() -> None:
+    """A kernel ends with the process that started it, and that one here with who started it."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)

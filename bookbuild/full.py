@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from bnlib.parameters import unknown
 from bookbuild import sources
-from bookbuild.processes import ENVIRONMENT
 from bookbuild.reproduce import FOLDER as RESULTS
 from bookbuild.reproduce import Moved, distance
+from bookbuild.worker import ENVIRONMENT
 
 FOLDER = "_build/full"
 REGISTER = "full.toml"

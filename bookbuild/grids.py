@@ -16,31 +16,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnlib.parameters import Parameter, check
-from bookbuild import execute, store
 from bookbuild import notebook as nb
+from bookbuild import store
 from bookbuild.execute import Run
 
 Grid = Mapping[str, Sequence[Any]]
 
 
 class Plan(NamedTuple):
-    """What a sweep runs. model: the run of the defaults; parts: what every key covers."""
+    """What a sweep runs. parts: what every key covers; store: the folder of all results.
 
-    model: Run
+    chapter: the module whose `run` is called; None where the notebook is executed.
+    """
+
+    notebook: Path
     source: Any
     declared: dict[str, Parameter]
     grids: tuple[Grid, ...]
     parts: dict[str, Any]
-
-    @property
-    def slug(self) -> str:
-        """The bare name of the notebook."""
-        return self.model.slug
+    store: Path
+    package: str
+    chapter: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the store keeps the executions of this notebook."""
-        return self.model.path.parent
+        """Where the store keeps the results of this notebook."""
+        return self.store / self.notebook.stem
 
     def runs(self) -> Iterator[Run]:
         """The runs in the order of the grids; one that several grids hold comes once."""
@@ -52,7 +53,7 @@ class Plan(NamedTuple):
                 key = of(parameters)
                 if (short := bytes.fromhex(key)) not in seen:
                     seen.add(short)
-                    yield self.model._replace(parameters=parameters, key=key)
+                    yield Run(self.notebook, parameters, key, self.store)
 
     def parameters(self, run: Run) -> dict[str, Any]:
         """Every declared parameter of a run, defaults included, in the order of the notebook."""
@@ -68,30 +69,49 @@ class Survey(NamedTuple):
     name: str
 
 
-def plan(notebook: Path, words: Iterable[str], *, root: Path, package: str = "bnlib") -> Plan:
+def plan(
+    notebook: Path,
+    words: Iterable[str],
+    *,
+    root: Path,
+    package: str = "bnlib",
+    notebooks: bool = False,
+) -> Plan:
     """Read the notebook and check every value of every grid against what it declares.
 
     words: `name=values`, or the name of a TOML file; names given as words belong to every grid.
+    notebooks: execute the notebook even where it is the page of a chapter.
     Raises ValueError, naming the notebook, for whatever `notebook.check` refuses, a name given
     twice and a grid without values.
     """
-    model, source = execute.plan(notebook, root=root, package=package), nb.read(notebook)
-    declared = nb.parameters(source)
+    source = nb.read(notebook)
     try:
+        declared = nb.parameters(source)
         grids = parse(declared, words)
-    except ValueError as error:
+    except (ValueError, SyntaxError) as error:
         raise ValueError(f"{notebook.name}: {error}") from error
-    return Plan(model, source, declared, grids, store.basis(source, root=root, package=package))
+    parts = store.basis(source, root=root, package=package)
+    chapter = None if notebooks else _chapter(notebook, source, root, package)
+    folder = root / store.FOLDER
+    return Plan(notebook.resolve(), source, declared, grids, parts, folder, package, chapter)
+
+
+def _chapter(notebook: Path, source: Any, root: Path, package: str) -> str | None:
+    """The chapter whose page this is: a notebook of the book that imports it."""
+    name = f"{package}.chapters.{notebook.stem.replace('-', '_')}"
+    of_the_book = notebook.resolve().parent == (root / nb.FOLDER).resolve()
+    return name if of_the_book and name in nb.imports(source, package) else None
 
 
 def survey(made: Plan) -> Survey:
     """Go through the plan once; a file in the store is counted by its name, and not opened."""
-    present = {path.stem for path in made.folder.glob("*.ipynb")}
+    kinds = (store.NOTEBOOK, store.DIRECT) if made.chapter else (store.NOTEBOOK,)
+    present = {path.stem for kind in kinds for path in made.folder.glob(f"*{kind}")}
     count, stored, name = 0, 0, sha256()
     for run in made.runs():
         count, stored = count + 1, stored + (run.key in present)
         name.update(run.key.encode())
-    return Survey(count, stored, f"{made.slug}-{name.hexdigest()[:8]}")
+    return Survey(count, stored, f"{made.notebook.stem}-{name.hexdigest()[:8]}")
 
 
 def parse(declared: Mapping[str, Parameter], words: Iterable[str]) -> tuple[Grid, ...]:

@@ -1,88 +1,109 @@
-"""What a Dask worker does for a sweep: one run in a process of its own, its result sent back.
+"""What a Dask worker does for a sweep: one run, whose result is sent back.
 
 A worker needs this library, the same files of it as the coordinator has, and nothing else: no
-shared disk. The notebook comes with the task, the executed notebook goes back as text.
+shared disk. A chapter is a function, imported once a worker. A notebook comes with its task, and
+the executed notebook goes back.
 """
 
+import importlib
+import signal
 import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bookbuild import notebook as nb
+import nbformat
+from threadpoolctl import threadpool_limits
+
+from bnlib.results import collect
 from bookbuild import sources, store
-from bookbuild.execute import CELL_TIMEOUT, Report, Run, run_one
+from bookbuild.execute import Run
+from bookbuild.worker import EXCERPT, Outcome, execute
 
 
 class Task(NamedTuple):
-    """One run as it travels. text: the notebook; parts: what its key covers (`store.basis`)."""
+    """One run as it travels.
+
+    given: every parameter. chapter: the module to call, else `text` is the notebook to execute.
+    library, environment: what the key was made of (`store.basis`); library: files of `package`.
+    """
 
     run: Run
+    given: dict[str, Any]
+    chapter: str | None
     text: str
-    parts: dict[str, Any]
-    time_limit: float | None = None
-    package: str = "bnlib"
-
-
-class Outcome(NamedTuple):
-    """What comes back. text: the executed notebook, None after a failure."""
-
-    ok: bool
-    facts: dict[str, Any]
-    text: str | None = None
+    package: str
+    library: dict[str, str]
+    environment: dict[str, str | None]
 
 
 class MismatchError(RuntimeError):
     """The worker's library, Python or data packages are not those that the key was made of."""
 
 
+_met: dict[Path, str] = {}
+
+
+def dask_setup(_worker: Any) -> None:
+    """Called by Dask in a local worker that starts: Ctrl-C is for the coordinator."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def perform(task: Task) -> Outcome:
-    """Execute one task, as Dask calls it on a worker.
+    """Do one run, as Dask calls it on a worker.
 
     Raises MismatchError where the result would be filed under a key that it does not deserve:
     the library is compared before the run and after it.
     """
     _compare(task)
-    # Dask removes this folder when it starts a killed worker anew.
-    with tempfile.TemporaryDirectory(dir=_scratch(), prefix="bnlib-run-") as folder:
-        report = _execute(task, Path(folder))
-        text = report.run.path.read_text(encoding="utf-8") if report.ok else None
-    if report.ok:
-        _compare(task)
-    return Outcome(report.ok, report.facts, text)
+    outcome = _called(task) if task.chapter else _executed(task)
+    _compare(task)
+    return outcome
 
 
-def _execute(task: Task, folder: Path) -> Report:
-    """Run the notebook where it lies, so that paths relative to it hold, else a copy of it."""
-    limits = {"timeout": task.time_limit or CELL_TIMEOUT, "time_limit": task.time_limit}
-    run = task.run._replace(folder=folder)
-    if _holds(run.notebook, task.parts["cells"]):
-        report = run_one(run, **limits)
-        if _holds(
-            run.notebook, task.parts["cells"]
-        ):  # else it was edited meanwhile: which one ran?
-            return report
-    copy = folder / run.notebook.name
-    copy.write_text(task.text, encoding="utf-8")
-    return run_one(run._replace(notebook=copy), **limits)
-
-
-def _holds(path: Path, code: list[Any]) -> bool:
+def _called(task: Task) -> Outcome:
+    """What the chapter measures with these parameters."""
     try:
-        return store.code(nb.read(path)) == code
-    except (OSError, ValueError):
-        return False
+        chapter = importlib.import_module(str(task.chapter))
+        start = time.monotonic()
+        with _beside(task.run) as folder, chdir(folder), threadpool_limits(1):
+            sections = chapter.run(chapter.Settings(**task.given))
+        records, claims = collect(sections.values())
+        seconds = round(time.monotonic() - start, 2)
+    except Exception as error:  # whatever it is, it belongs into the report of this run
+        lines = traceback.format_exc().splitlines()[-EXCERPT:]
+        return Outcome({"error": f"{type(error).__name__}: {error}", "traceback": lines})
+    facts = {"parameters": task.run.parameters, "seconds": seconds}
+    return Outcome(facts, store.direct_text(task.run.key, records, claims, **facts))
+
+
+def _executed(task: Task) -> Outcome:
+    """What becomes of the notebook."""
+    book, run = nbformat.reads(task.text, as_version=4), task.run
+    with _beside(run) as folder:
+        return execute(book, run.parameters, run.key, cwd=folder)
+
+
+@contextmanager
+def _beside(run: Run) -> Iterator[Path]:
+    """The notebook's folder, where a run may find other files; another where there is none."""
+    with tempfile.TemporaryDirectory(prefix="bnlib-run-") as elsewhere:
+        yield run.notebook.parent if run.notebook.is_file() else Path(elsewhere)
 
 
 def _compare(task: Task) -> None:
-    spec = find_spec(task.package) if task.parts["library"] else None
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    for name, digest in task.parts["library"].items():
-        if _digest(folder / name) != digest:
-            raise MismatchError(f"{folder / name} differs from the file that the key was made of")
+    folder = sources.folder_of(task.package) or Path()
+    for path, digest in ((folder / name, digest) for name, digest in task.library.items()):
+        if _digest(path) != digest:
+            raise MismatchError(f"{path} differs from the file that the key was made of")
+        if task.chapter and _met.setdefault(path, digest) != digest:
+            raise MismatchError(f"{path} was edited since a worker imported it; start it anew")
     here = sources.environment(Path())
-    for name, want in task.parts["environment"].items():
+    for name, want in task.environment.items():
         if name != "lock" and here[name] != want:
             got = here[name]
             raise MismatchError(f"{name}: expected {want}, which the key was made of, got {got}")
@@ -93,12 +114,3 @@ def _digest(path: Path) -> str | None:
         return sha256(path.read_bytes()).hexdigest()
     except OSError:
         return None
-
-
-def _scratch() -> str | None:
-    from distributed import get_worker
-
-    try:
-        return get_worker().local_directory
-    except ValueError:
-        return None  # called by hand

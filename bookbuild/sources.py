@@ -1,6 +1,5 @@
 """What an execution depends on besides its notebook: library files, lock, Python, data packages."""
 
-import re
 import sys
 from collections.abc import Iterable
 from functools import cache, lru_cache
@@ -35,7 +34,7 @@ def library(package: str, imported: Iterable[str]) -> dict[str, str]:
     `__init__` of `package` and `package.a` too, and so on through whatever these import. A file
     that is not Python, such as a style sheet, counts for every module of its folder.
     """
-    folder = _folder(package)
+    folder = folder_of(package)
     if folder is None:
         return {}
     modules = _closure(package, imported)
@@ -43,21 +42,6 @@ def library(package: str, imported: Iterable[str]) -> dict[str, str]:
     folders = {file.parent for file in files}
     data = {f for f in _data_files(folder) if _owner(f, folder) in folders}
     return {f.relative_to(folder).as_posix(): _digest(f) for f in sorted(files | data)}
-
-
-def mentions(names: Iterable[str], texts: Iterable[str]) -> bool:
-    """Whether one of the texts imports one of these top-level packages."""
-    pattern = re.compile(rf"^\s*(?:import|from)\s+(?:{'|'.join(names)})\b", re.MULTILINE)
-    return any(pattern.search(text) for text in texts)
-
-
-def texts(package: str, imported: Iterable[str]) -> list[str]:
-    """The Python files that `library` names."""
-    folder = _folder(package)
-    if folder is None:
-        return []
-    names = library(package, imported)
-    return [(folder / n).read_text(encoding="utf-8") for n in names if n.endswith(".py")]
 
 
 def environment(root: Path) -> dict[str, str | None]:
@@ -85,13 +69,14 @@ def _installed(name: str, stamp: tuple[int, ...]) -> str | None:
         return None
 
 
-def _folder(package: str) -> Path | None:
+def folder_of(package: str) -> Path | None:
+    """Where a package lies; None where there is none."""
     spec = find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def _closure(package: str, imported: Iterable[str]) -> set[str]:
-    graph = _graph(package, _stamp(_folder(package)))
+    graph = _graph(package, _stamp(folder_of(package)))
     todo = [module for name in imported for module in _modules(name, graph.modules)]
     seen: set[str] = set()
     while todo:

@@ -1,9 +1,11 @@
-"""Executed notebooks, filed under what they were computed from: `<folder>/<slug>/<key>.ipynb`.
+"""What was executed, filed under what it was computed from.
 
-Same key, same outputs: the key covers code cells, parameters, the library files that the notebook
-runs, the lock file, Python and the data packages. Prose is not in it. Nothing is ever changed in
-place, and each file carries a digest of its text: what the store gives is a whole, successful
-execution. A damaged file is renamed to `<key>.damaged`.
+`<folder>/<slug>/<key>.ipynb` is an executed notebook. `<key>.json` is what a chapter gave without
+one: its records and claims, the same that the notebook of this key would have. Same key, same
+outputs: the key covers code cells, parameters, the library files that the notebook runs, the lock
+file, Python and the data packages. Prose is not in it. Nothing is ever changed in place, and each
+file carries a digest of its text: what the store gives is a whole, successful execution. A damaged
+file is renamed to `<key>.damaged`.
 """
 
 import contextlib
@@ -16,17 +18,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import psutil
 
 from bnlib.parameters import Parameter
+from bnlib.results import read_outputs
 from bookbuild import notebook as nb
 from bookbuild import sources
 
 FOLDER = "_build/executed"
-STAMP = "bnlib"  # where an executed notebook's metadata keeps key, parameters and seconds
+STAMP = "bnlib"  # where a stored file's metadata keeps key, parameters and seconds
+NOTEBOOK, DIRECT = ".ipynb", ".json"
 INJECTED = "injected-parameters"
 _NO_DIGEST = "0" * 64
 _TAGS_THAT_MATTER = {"parameters", INJECTED, "raises-exception", "skip-execution"}
@@ -89,34 +93,57 @@ def outputs_sha(notebook: Any) -> str:
     return _sha([cell.outputs for cell in nb.code_cells(notebook)])
 
 
-def path_of(folder: Path, slug: str, key: str) -> Path:
-    """Where an execution lies, or will lie."""
-    return folder / slug / f"{key}.ipynb"
+def path_of(folder: Path, slug: str, key: str, kind: str = NOTEBOOK) -> Path:
+    """Where an execution lies, or will lie; kind: `NOTEBOOK` or `DIRECT`."""
+    return folder / slug / f"{key}{kind}"
 
 
 def get(folder: Path, slug: str, key: str) -> nbformat.NotebookNode | None:
-    """The stored execution, or None where there is none; a damaged file is set aside."""
-    path = path_of(folder, slug, key)
+    """The stored executed notebook, None where there is none; a damaged file is set aside."""
+    text = _read(path_of(folder, slug, key), key)
+    # It was valid when it was written, and is the same: no need to check it against the schema.
+    return None if text is None else nbformat.v4.reads(text)
+
+
+class Measured(NamedTuple):
+    """What a run measured. records, claims: as `bnlib.results.collect` gives them."""
+
+    records: dict[str, dict]
+    claims: dict[str, dict]
+    seconds: float | None
+
+
+def measured(folder: Path, slug: str, key: str) -> Measured | None:
+    """Of the executed notebook, else of a direct run; None where the store has neither."""
+    if executed := get(folder, slug, key):
+        return Measured(*read_outputs(executed), executed.metadata[STAMP].get("seconds"))
+    text = _read(path_of(folder, slug, key, DIRECT), key)
+    if text is None:
+        return None
+    content = json.loads(text)
+    return Measured(content["records"], content["claims"], content["metadata"][STAMP]["seconds"])
+
+
+def _read(path: Path, key: str) -> str | None:
+    """The text of a stored file, if it is whole."""
     try:
-        text = path.read_bytes()
+        content = path.read_bytes()
     except OSError:  # nothing there, or not readable: then writing fails too, and says why
         return None
-    found = _whole(text, key)
-    if found is None:
-        _set_aside(path, key)
-    return found
+    if _whole(content, key):
+        return content.decode()
+    _set_aside(path, key)
+    return None
 
 
-def _whole(text: bytes, key: str) -> nbformat.NotebookNode | None:
-    """The notebook that was put under this key, if every byte of it is as it was written."""
+def _whole(content: bytes, key: str) -> bool:
+    """Whether every byte of what was put under this key is as it was written."""
     try:
-        stamp = json.loads(text)["metadata"][STAMP]
-        plain = text.replace(_entry(stamp["digest"]), _entry(_NO_DIGEST))
-        whole = stamp["key"] == key and stamp["digest"] == sha256(plain).hexdigest()
+        stamp = json.loads(content)["metadata"][STAMP]
+        plain = content.replace(_entry(stamp["digest"]), _entry(_NO_DIGEST))
+        return stamp["key"] == key and stamp["digest"] == sha256(plain).hexdigest()
     except (ValueError, LookupError, TypeError, AttributeError):  # damage looks like anything
-        return None
-    # It was valid when it was written, and is the same: no need to check it against the schema.
-    return nbformat.v4.reads(text.decode()) if whole else None
+        return False
 
 
 def _entry(digest: str) -> bytes:
@@ -133,28 +160,32 @@ def _set_aside(path: Path, key: str) -> None:
             logging.getLogger(__name__).warning("%s was damaged; it is now %s", path, aside.name)
 
 
-def put(folder: Path, slug: str, key: str, notebook: Any, **facts: Any) -> Path:
-    """File an execution under its key, by one atomic rename; facts: parameters, seconds, ..."""
+def text_of(key: str, notebook: Any, **facts: Any) -> str:
+    """The file of an executed notebook; facts: parameters, seconds, ..."""
     stamp = {"key": key, "outputs": outputs_sha(notebook), **facts, "digest": _NO_DIGEST}
     notebook.metadata[STAMP] = stamp
-    text = f"{nbformat.writes(notebook)}\n".encode()
-    text = text.replace(_entry(_NO_DIGEST), _entry(sha256(text).hexdigest()))
-    target = path_of(folder, slug, key)
-    write_atomically(target, text.decode())
-    return target
+    return _sealed(nbformat.writes(notebook))
 
 
-def check_writable(folder: Path, slug: str) -> None:
-    """Raise OSError unless an execution could be put there: before hours of computing."""
-    (folder / slug).mkdir(parents=True, exist_ok=True)
-    handle, name = _temporary(folder / slug)
+def direct_text(key: str, records: dict, claims: dict, **facts: Any) -> str:
+    """The file of a direct run."""
+    stamp = {"key": key, **facts, "digest": _NO_DIGEST}
+    content = {"metadata": {STAMP: stamp}, "records": records, "claims": claims}
+    return _sealed(json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def _sealed(text: str) -> str:
+    whole = f"{text}\n".encode()
+    return whole.replace(_entry(_NO_DIGEST), _entry(sha256(whole).hexdigest())).decode()
+
+
+def prepare(folder: Path) -> None:
+    """Raise OSError unless results can be put there; remove what killed writers left half."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = _temporary(folder)
     os.close(handle)
     os.unlink(name)
-
-
-def remove_leftovers(folder: Path, slug: str) -> None:
-    """Remove the half-written files of processes of this machine that were killed."""
-    for path in (folder / slug).glob(f".{glob.escape(socket.gethostname())}+*.tmp"):
+    for path in folder.glob(f".{glob.escape(socket.gethostname())}+*.tmp"):
         writer = path.name.split("+")[1]
         if not psutil.pid_exists(int(writer)):
             path.unlink(missing_ok=True)

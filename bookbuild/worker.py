@@ -1,109 +1,88 @@
-"""One execution in a process of its own: `python -m bookbuild.worker`, a job in, lines out.
+"""One notebook through papermill, in this process: of a pool, or a Dask worker."""
 
-The first line of standard input is the job, the lines of standard output are events, all JSON.
-Standard input stays open as long as whoever started this process lives: when it closes, the
-process ends and takes its kernel with it. The process never writes but into the store.
-"""
-
-import json
 import logging
 import os
 import re
 import resource
-import sys
-import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
-
-from bookbuild import kernels, store
 from bookbuild import notebook as nb
+from bookbuild import store
 
-START_TIMEOUT = 120  # seconds; importing torch takes some of them on a busy machine
+# One thread a worker: sums are then added in one order, and kernels do not fight for cores.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "JUPYTER_PREFER_ENV_PATH": "1",  # a user's kernel called python3 must not shadow ours
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+EXCERPT = 30  # lines of a traceback
+_START_TIMEOUT = 120  # seconds; importing torch takes some of them on a busy machine
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = re.compile(r"(?:Cell )?In\[(\d+)\], line (\d+)")
-_EXCERPT = 30  # lines of a traceback
 
 
-class KernelStartError(RuntimeError):
-    """The kernel ended, or did not answer, before the first cell."""
+class Outcome(NamedTuple):
+    """What became of a run. facts: its parameters and seconds, or where and why it failed.
 
-
-def execute(job: dict[str, Any], tell: Any = print) -> dict[str, Any]:
-    """Run one job with papermill and store the result; the report is {"ok", "seconds", ...}.
-
-    A kernel that fails to start is started once more: kernels that start together can choose the
-    same port. Any other failure is reported and stores nothing.
+    text: the file that belongs into the store; None after a failure.
     """
-    progress = _Progress(job, tell)
-    try:
+
+    facts: dict[str, Any]
+    text: str | None = None
+
+
+def execute(
+    book: Any,
+    parameters: Mapping[str, Any],
+    key: str,
+    *,
+    cwd: Path,
+    timeout: int | None = None,
+    progress: Any = False,
+) -> Outcome:
+    """Execute a notebook; whatever becomes of it is in the outcome.
+
+    timeout: seconds that a cell may take. progress: as papermill's `progress_bar`. A kernel that
+    fails to start is started once more: kernels that start together can choose the same port.
+    """
+    os.environ.update(ENVIRONMENT)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    options = {"cwd": str(cwd), "execution_timeout": timeout, "progress_bar": progress}
+    for last in (False, True):
+        begun: list[Any] = []
         try:
-            done, seconds, cpu = _run(job, progress)
-        except KernelStartError:
-            done, seconds, cpu = _run(job, progress)
-    except Exception as error:  # whatever it is, it belongs into the report of this notebook
-        return {"ok": False, "died": _died(error), **_failure(error, progress)}
-    tidy(done)
-    facts = {"parameters": job["parameters"], "seconds": seconds, "cpu_seconds": cpu}
-    try:
-        store.put(Path(job["folder"]), job["slug"], job["key"], done, **facts)
-    except OSError as error:
-        return {"ok": False, "error": f"the result could not be stored: {error}"}
-    return {"ok": True, **facts}
+            done, facts = _run(book, parameters, begun, options)
+        except Exception as error:  # whatever it is, it belongs into the report of this notebook
+            if begun or last:
+                return Outcome(_failure(error, book, begun[-1] if begun else None))
+        else:
+            tidy(done)
+            facts = {"parameters": dict(parameters), **facts}
+            return Outcome(facts, store.text_of(key, done, **facts))
+    raise AssertionError
 
 
-class _Progress:
-    """Counts code cells as they finish and remembers the one that runs."""
-
-    def __init__(self, job: dict[str, Any], tell: Any) -> None:
-        self.source = nb.read(Path(job["notebook"]))
-        self.total = len(nb.code_cells(self.source))
-        self.tell, self.done = tell, 0
-        self.current: Any = None
-
-    def start(self, cell: Any, cell_index: int) -> None:
-        if cell.cell_type == "code":
-            self.current = cell
-            self.tell({"at": self.place()})
-
-    def finish(self, cell: Any, cell_index: int, **_: Any) -> None:
-        self.done += 1
-        self.tell({"cell": min(self.done, self.total), "of": self.total})
-
-    def place(self) -> int | None:
-        """Position of the running cell among all cells of the source notebook, from 1."""
-        ids = [cell.get("id") for cell in self.source.cells]
-        running = self.current.get("id") if self.current is not None else None
-        return ids.index(running) + 1 if running in ids else None
-
-
-def _run(job: dict[str, Any], progress: _Progress) -> tuple[Any, float, float]:
+def _run(
+    book: Any, parameters: Mapping[str, Any], begun: list[Any], options: dict[str, Any]
+) -> tuple[Any, dict[str, float]]:
     from papermill import execute_notebook
 
-    before, start = _children_seconds(), time.monotonic()
-    progress.current, progress.done = None, 0
-    try:
-        done = execute_notebook(
-            job["notebook"],
-            None,
-            parameters=job["parameters"],
-            kernel_name="python3",
-            cwd=str(Path(job["notebook"]).parent),
-            progress_bar=False,
-            start_timeout=START_TIMEOUT,
-            execution_timeout=job["timeout"],
-            on_cell_start=progress.start,
-            on_cell_executed=progress.finish,
-            **kernels.options(),
-        )
-    except Exception as error:
-        if progress.current is None and not hasattr(error, "ename"):
-            raise KernelStartError(f"{type(error).__name__}: {error}") from error
-        raise
-    seconds, cpu = time.monotonic() - start, _children_seconds() - before
-    return done, round(seconds, 2), round(cpu, 2)
+    def note(cell: Any, cell_index: int) -> None:
+        begun.extend([cell] if cell.cell_type == "code" else [])
+
+    cpu, start = _children_seconds(), time.monotonic()
+    done = execute_notebook(
+        book, None, parameters, kernel_name="python3", start_timeout=_START_TIMEOUT,
+        on_cell_start=note, extra_arguments=["--log-level=CRITICAL"], **options,
+    )  # fmt: skip
+    seconds, cpu = time.monotonic() - start, _children_seconds() - cpu
+    return done, {"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2)}
 
 
 def _children_seconds() -> float:
@@ -111,23 +90,21 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _failure(error: Exception, progress: _Progress) -> dict[str, Any]:
+def _failure(error: Exception, book: Any, cell: Any) -> dict[str, Any]:
     """Where and why, for a person: cell, line, source line, error, end of the traceback."""
     trace = [_ANSI.sub("", str(part)) for part in getattr(error, "traceback", [])]
     lines = "\n".join(trace).splitlines()
     name, message = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", None)
-    number, source = _failing_line("\n".join(lines), progress.current)
+    number, source = _failing_line("\n".join(lines), cell)
+    ids = [cell.get("id") for cell in book.cells]
+    running = cell.get("id") if cell is not None else None
     return {
-        "cell": progress.place(),
+        "cell": ids.index(running) + 1 if running in ids else None,
         "line": number,
         "source": source,
         "error": f"{name}: {message if message is not None else error}",
-        "traceback": lines[-_EXCERPT:],
+        "traceback": lines[-EXCERPT:],
     }
-
-
-def _died(error: Exception) -> bool:
-    return isinstance(error, KernelStartError) or type(error).__name__ == "DeadKernelError"
 
 
 def _failing_line(trace: str, cell: Any) -> tuple[int | None, str]:
@@ -166,34 +143,3 @@ def _merged(outputs: list[Any]) -> list[Any]:
         else:
             merged.append(output)
     return merged
-
-
-def _end_with_parent() -> None:
-    """Wait until standard input closes, then end this process and everything below it."""
-    sys.stdin.read()
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    os._exit(1)
-
-
-def main() -> None:
-    """Read a job, run it, print events; the last line is the report."""
-    # The channel of events is a copy: nothing that prints by accident can break a line of it.
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    job = json.loads(sys.stdin.readline())
-    # Papermill imports it for HDFS paths alone, at a tenth of a second a run.
-    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def tell(event: dict[str, Any]) -> None:
-        print(json.dumps(event), file=events, flush=True)
-
-    tell(execute(job, tell))
-    events.flush()
-    os._exit(0)  # the thread above holds standard input
-
-
-if __name__ == "__main__":
-    main()

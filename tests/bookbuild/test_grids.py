@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from stored import put
 
 from bnlib.parameters import Parameter
 from bookbuild import execute, grids, store
@@ -146,7 +147,7 @@ def test_a_run_of_two_grids_is_one_run(path):
 def test_a_survey_counts_what_is_stored_and_names_the_plan_by_its_runs(path):
     plans = [grids.plan(path, [word], root=path.parents[1]) for word in ("seed=0:4", "seed=0:5")]
     first = next(plans[0].runs())
-    store.put(first.folder, first.slug, first.key, nb.read(path))
+    put(first.folder, first.slug, first.key, nb.read(path))
     one, other = map(grids.survey, plans)
     assert (one.runs, one.stored, other.runs, other.stored) == (4, 1, 5, 1)
     assert one.name != other.name

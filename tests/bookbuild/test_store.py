@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from stored import put
 
 from bookbuild import notebook as nb
 from bookbuild import sources, store
@@ -128,7 +129,7 @@ def test_environment_names_what_is_installed(tmp_path):
 
 
 def test_what_was_put_is_found_again_under_its_key_only(tmp_path, notebook):
-    store.put(tmp_path, "n", "k1", notebook, seconds=1.5)
+    put(tmp_path, "n", "k1", notebook, seconds=1.5)
     found = store.get(tmp_path, "n", "k1")
     assert found.metadata[store.STAMP]["seconds"] == 1.5
     assert store.get(tmp_path, "n", "k2") is None
@@ -156,7 +157,7 @@ def test_what_was_put_is_found_again_under_its_key_only(tmp_path, notebook):
 def test_a_damaged_file_is_never_read_and_is_set_aside(tmp_path, notebook, damage, caplog):
     notebook.cells[2].source = "from lib import x"
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0.123")]
-    path = store.put(tmp_path, "n", "k", notebook, seconds=1.5)
+    path = put(tmp_path, "n", "k", notebook, seconds=1.5)
     whole = path.read_text()
     assert damage(whole) != whole
     path.write_text(damage(whole))
@@ -168,13 +169,13 @@ def test_a_damaged_file_is_never_read_and_is_set_aside(tmp_path, notebook, damag
 
 
 def test_a_file_with_bytes_that_are_no_text_is_damaged(tmp_path, notebook):
-    path = store.put(tmp_path, "n", "k", notebook)
+    path = put(tmp_path, "n", "k", notebook)
     path.write_bytes(path.read_bytes().replace(b"k", b"\xff", 1))
     assert store.get(tmp_path, "n", "k") is None
 
 
 def test_what_is_put_while_a_damaged_file_is_set_aside_is_kept(tmp_path, notebook, monkeypatch):
-    path = store.put(tmp_path, "n", "k", notebook)
+    path = put(tmp_path, "n", "k", notebook)
     whole, replace = path.read_text(), type(path).replace
     path.write_text("damaged")
 
@@ -190,12 +191,12 @@ def test_what_is_put_while_a_damaged_file_is_set_aside_is_kept(tmp_path, noteboo
 
 def test_text_with_what_looks_like_an_empty_digest_is_whole(tmp_path, notebook):
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0" * 200)]
-    store.put(tmp_path, "n", "k", notebook)
+    put(tmp_path, "n", "k", notebook)
     assert store.get(tmp_path, "n", "k").cells[2].outputs[0].text == "0" * 200
 
 
 def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, notebook):
-    whole = store.put(tmp_path, "n", "k", notebook)
+    whole = put(tmp_path, "n", "k", notebook)
     script = (
         "import os, sys; from pathlib import Path; from bookbuild import store\n"
         "store.os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
@@ -209,17 +210,17 @@ def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, 
     elsewhere = whole.parent / ".another-host+1+x.tmp"
     elsewhere.touch()
     assert store.get(tmp_path, "n", "other") is None
-    store.remove_leftovers(tmp_path, "n")
+    store.prepare(tmp_path / "n")
     assert not left.exists()
     assert set(whole.parent.iterdir()) == {whole, Path(ours_name), elsewhere}
 
 
 def test_two_processes_that_put_one_key_at_once_leave_it_whole_at_every_moment(tmp_path, notebook):
-    store.put(tmp_path, "n", "k", notebook)
+    put(tmp_path, "n", "k", notebook)
     script = (
-        "import sys, nbformat; from pathlib import Path; from bookbuild import store\n"
+        "import sys, nbformat; from pathlib import Path; from stored import put\n"
         "book = nbformat.read(sys.argv[1] + '/n/k.ipynb', as_version=4)\n"
-        "for i in range(40): store.put(Path(sys.argv[1]), 'n', 'k', book, seconds=i)"
+        "for i in range(40): put(Path(sys.argv[1]), 'n', 'k', book, seconds=i)"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, tmp_path]) for _ in range(2)]
     looks = 0
@@ -245,5 +246,5 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
 
 def test_stored_text_is_a_notebook_that_others_can_read(tmp_path, notebook):
-    path = store.put(tmp_path, "n", "k", notebook)
+    path = put(tmp_path, "n", "k", notebook)
     nbformat.validate(json.loads(path.read_text()))
