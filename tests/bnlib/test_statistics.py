@@ -151,6 +151,14 @@ def test_ks_reference_is_the_lilliefors_law():
     assert abs(np.quantile(found, 0.95) / 0.0886 - 1) < 0.05
 
 
+def test_a_partial_correlation_by_hand_and_nothing_left_where_z_says_all():
+    # (0.5 - 0.6 0.8) / sqrt((1 - 0.36)(1 - 0.64)) = 0.02 / 0.48
+    assert statistics.partial_from(0.5, 0.6, 0.8) == pytest.approx(1 / 24)
+    np.testing.assert_array_equal(
+        statistics.partial_from([0.5, 1.0], [0.0, 1.0], 0.0), [0.5, np.nan]
+    )
+
+
 def test_an_interval_as_text():
     assert (
         statistics.with_ends(statistics.Interval(0.314, -0.2, 0.42), ".2f") == "0.31 [-0.20, 0.42]"
