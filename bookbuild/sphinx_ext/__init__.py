@@ -1,7 +1,7 @@
 """What turns `jupyter-book build .` into this book's build.
 
-Before Sphinx looks at a page, outdated notebooks are executed in parallel and myst-nb's cache is
-filled, so that myst-nb executes nothing (`chapters`). Then the directives `ledger`, `chapter-map`
+Before Sphinx looks at a page, outdated notebooks are executed in parallel; myst-nb, which executes
+nothing, reads what they gave (`chapters`). Then the directives `ledger`, `chapter-map`
 and `status` read the same executions, `downloads` ships them, and `theme` repairs what the theme
 leaves to third parties.
 """
@@ -41,8 +41,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", chapters.ignore_stray_files, priority=850)
     app.connect("config-inited", chapters.prepare, priority=950)
     app.connect("builder-inited", theme.copy_files)
-    app.connect("builder-inited", chapters.use_cache, priority=600)  # after myst-nb (500)
     app.connect("env-get-outdated", chapters.outdated)
+    app.connect("source-read", chapters.hand_over)
     app.connect("env-get-outdated", theme.restyled)
     app.connect("env-updated", chapters.retitled)
     app.connect("env-updated", drawings.lighten_all)

@@ -1,15 +1,13 @@
 """Execute the chapters that are outdated, and let every page know what was computed."""
 
 import copy
-import json
 import platform
 import re
-import shutil
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import nbformat
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -22,7 +20,6 @@ from bookbuild.execute import describe, execute, plan
 
 logger = logging.getLogger(__name__)
 SHOWN = ("jupyter-book", "sphinx", "myst-nb", "papermill", "ipykernel", *sorted(sources.PACKAGES))
-_COMPLETE = "complete"
 
 
 class Chapter(NamedTuple):
@@ -43,19 +40,12 @@ class Chapter(NamedTuple):
         return self.path.stem
 
 
-class Book(NamedTuple):
-    """What one build is made of: its chapters by slug, and the cache that has them all."""
-
-    chapters: dict[str, Chapter]
-    cache: Path
-
-
-_books: WeakKeyDictionary[Sphinx, Book] = WeakKeyDictionary()
+_books: WeakKeyDictionary[Sphinx, dict[str, Chapter]] = WeakKeyDictionary()
 
 
 def of(app: Sphinx) -> dict[str, Chapter]:
     """The chapters of this build by slug, in the order of the book."""
-    return _books[app].chapters
+    return _books[app]
 
 
 def versions() -> dict[str, str]:
@@ -75,7 +65,7 @@ def ignore_stray_files(app: Sphinx, config: Config) -> None:
 
 
 def prepare(app: Sphinx, config: Config) -> None:
-    """Execute what is outdated, in parallel, and fill the cache that myst-nb will look into.
+    """Execute what is outdated, in parallel.
 
     Raises ExtensionError, which ends the build, after all other notebooks have been executed.
     """
@@ -89,14 +79,21 @@ def prepare(app: Sphinx, config: Config) -> None:
     if failed:
         raise ExtensionError("\n".join(["notebooks failed", *map(describe, failed)]))
     chapters = [_chapter(name, run) for name, run in runs.items()]
-    cache = _fill(Path(app.outdir).parent / ".jupyter_cache", chapters)
-    _books[app] = Book({chapter.slug: chapter for chapter in chapters}, cache)
+    _books[app] = {chapter.slug: chapter for chapter in chapters}
 
 
-def use_cache(app: Sphinx) -> None:
-    """Hand the cache to myst-nb; as configuration, its name would have every page read again."""
-    env: Any = app.env
-    env.mystnb_config = env.mystnb_config.copy(execution_cache_path=str(_books[app].cache))
+def hand_over(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Give myst-nb, which executes nothing (`execute_notebooks: off`), the executed notebook.
+
+    It does not know the MIME types that only the ledger reads, and would warn of them.
+    """
+    for chapter in of(app).values():
+        if chapter.docname == docname:
+            shown = copy.deepcopy(chapter.ready)
+            for output in (output for cell in nb.code_cells(shown) for output in cell.outputs):
+                for mime in (RECORD_MIME, CLAIM_MIME):
+                    output.get("data", {}).pop(mime, None)
+            source[0] = nbformat.writes(shown)
 
 
 def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
@@ -161,48 +158,3 @@ def _chapter(docname: str, run: Any) -> Chapter:
     for cell, done in zip(nb.code_cells(ready), nb.code_cells(executed), strict=True):
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return Chapter(docname, run.notebook, executed, ready, dict(executed.metadata[store.STAMP]))
-
-
-def _fill(cache: Path, chapters: list[Chapter]) -> Path:
-    """The folder of a jupyter-cache that has every chapter; filled from here, by one process.
-
-    jupyter-cache compares all metadata of the code cells and the kernelspec, but no library: hence
-    a folder a digest. Other folders are removed, since the store refills them at no cost.
-    """
-    content = [[c.stamp, c.ready.metadata.get("kernelspec"), _code(c.ready)] for c in chapters]
-    folder = cache / _sha(content)
-    if not (folder / _COMPLETE).is_file():
-        shutil.rmtree(cache, ignore_errors=True)
-        _write(folder, chapters)
-        (folder / _COMPLETE).touch()
-    return folder
-
-
-def _code(book: Any) -> list[Any]:
-    """Code cells without their outputs, of which the stamp has a digest."""
-    return [{**cell, "outputs": []} for cell in nb.code_cells(book)]
-
-
-def _write(folder: Path, chapters: list[Chapter]) -> None:
-    from jupyter_cache import get_cache
-    from jupyter_cache.base import CacheBundleIn
-
-    cache = get_cache(folder)
-    for chapter in chapters:
-        book = copy.deepcopy(chapter.ready)
-        _drop_private(book)
-        data = {"execution_seconds": chapter.stamp["seconds"]}
-        bundle = CacheBundleIn(book, str(chapter.path), data=data)
-        cache.cache_notebook_bundle(bundle, check_validity=True, overwrite=True)
-
-
-def _drop_private(book: Any) -> None:
-    """Remove what only the ledger reads: myst-nb warns of MIME types that it does not know."""
-    for cell in nb.code_cells(book):
-        for output in cell.outputs:
-            for mime in (RECORD_MIME, CLAIM_MIME):
-                output.get("data", {}).pop(mime, None)
-
-
-def _sha(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

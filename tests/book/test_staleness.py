@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """\
 title: Miniature
 author: Nobody
 copyright: "2026"
 only_build_toc_files: true
 exclude_patterns: [_build]
-execute: {execute_notebooks: cache, timeout: 100, stderr_output: show}
+execute: {execute_notebooks: "off", timeout: 100, stderr_output: show}
 repository: {url: ""}
 sphinx:
   recursive_update: true
@@ -89,7 +90,7 @@ class Book:
         done = subprocess.run(
             [*command, "--keep-going", *options],
             cwd=self.root,
-            env=os.environ | {"PYTHONPATH": str(self.root), "RUNS": str(self.log)},
+            env={**os.environ, "PYTHONPATH": f"{self.root}:{ROOT}", "RUNS": str(self.log)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
