@@ -8,14 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.addnodes import pending_xref
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from bnlib.results import VERDICTS
 from bookbuild.sphinx_ext import chapters
-from bookbuild.sphinx_ext.ledger import Entry, join, register, table
+from bookbuild.sphinx_ext.ledger import Entry, join, register
+from bookbuild.sphinx_ext.tables import table
 
 logger = logging.getLogger(__name__)
 
@@ -35,26 +34,12 @@ class ChapterMap(SphinxDirective):
         for slug in sorted(questions.keys() ^ {entry.claim["chapter"] for entry in entries}):
             where = "no chapter with claims" if slug in questions else "not in the map"
             logger.warning("chapter-map: %r is %s", slug, where, location=self.get_location())
-        heads = [[nodes.paragraph("", name)] for name in ("Chapter", "Question", "Verdicts")]
         rows = [
-            [self._link(book[slug].docname), self._text(question), _verdicts(slug, entries)]
+            [f"{{doc}}`/{book[slug].docname}`", question, _verdicts(slug, entries)]
             for slug, question in questions.items()
             if slug in book
         ]
-        return [table("chapter-map", heads, rows)]
-
-    def _link(self, docname: str) -> list[nodes.Node]:
-        xref = pending_xref(
-            "", nodes.inline("", ""), refdomain="std", reftype="doc", reftarget=f"/{docname}",
-            refdoc=self.env.docname, refexplicit=False, refwarn=True,
-        )  # fmt: skip
-        return [nodes.paragraph("", "", xref)]
-
-    def _text(self, text: str) -> list[nodes.Node]:
-        box = nodes.Element()
-        box.document = self.state.document
-        self.state.nested_parse(StringList([text], self.get_source_info()[0]), 0, box)
-        return box.children
+        return [table(self, "chapter-map", ["Chapter", "Question", "Verdicts"], rows)]
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from bnlib.results import VERDICTS, read_outputs
 from bookbuild.sphinx_ext import chapters
+from bookbuild.sphinx_ext.tables import table
 
 logger = logging.getLogger(__name__)
 _LINK = "ledger-link"
@@ -76,15 +76,12 @@ class Ledger(SphinxDirective):
                 self._warn(f"claim {entry.claim['id']!r}: {entry.problem}")
         for name in unregistered(claims, book):
             self._warn(f"a verdict without an entry in {path.name}: {name}")
-        return [_count(entries), self._table(entries)]
+        heads = ["Claim", "Verdict", "What was measured"]
+        rows = [[self._claim(entry), _verdict(entry), self._measured(entry)] for entry in entries]
+        return [_count(entries), table(self, "ledger", heads, rows)]
 
     def _warn(self, message: str) -> None:
         logger.warning(message, location=self.get_location(), type="ledger")
-
-    def _table(self, entries: list[Entry]) -> nodes.table:
-        heads = [[nodes.paragraph("", name)] for name in ("Claim", "Verdict", "What was measured")]
-        rows = [[self._claim(entry), _verdict(entry), self._measured(entry)] for entry in entries]
-        return table("ledger", heads, rows)
 
     def _claim(self, entry: Entry) -> list[nodes.Node]:
         claim = entry.claim
@@ -95,21 +92,19 @@ class Ledger(SphinxDirective):
         ]
 
     def _measured(self, entry: Entry) -> list[nodes.Node]:
-        evidence = nodes.paragraph("", entry.found.get("evidence", entry.problem))
-        evidence["classes"].append("ledger-evidence")
+        words = entry.found.get("evidence", entry.problem)
+        evidence = nodes.paragraph("", words, classes=["ledger-evidence"])
         rule = self._text(f"Decided by: {entry.claim['rule']}", "ledger-rule")
         chapter = self._text(f"{{doc}}`/{entry.docname}`", "ledger-chapter")
         return [evidence, *rule, *(chapter if entry.docname else [])]
 
     def _text(self, text: str, name: str) -> list[nodes.Node]:
-        """Parse one paragraph of the page's markup: formulas and citations work in it."""
-        box = nodes.Element()
-        box.document = self.state.document
-        self.state.nested_parse(StringList([text], self.get_source_info()[0]), 0, box)
-        for child in box.children:
-            if isinstance(child, nodes.Element):
-                child["classes"].append(name)
-        return box.children
+        """Markup of the page, whose formulas and citations work, as paragraphs of a class."""
+        paragraphs = self.parse_text_to_nodes(text)
+        for paragraph in paragraphs:
+            if isinstance(paragraph, nodes.Element):
+                paragraph["classes"].append(name)
+        return paragraphs
 
 
 def resolve_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -118,19 +113,6 @@ def resolve_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if _LINK in node:
             target, anchor = node[_LINK]
             node["refuri"] = f"{app.builder.get_relative_uri(docname, target)}#{anchor}"
-
-
-def table(name: str, heads: list[Any], rows: list[Any]) -> nodes.table:
-    """A table of docutils nodes with a class name; a cell is a list of nodes."""
-    group = nodes.tgroup(cols=len(heads))
-    group += [nodes.colspec(colwidth=1) for _ in heads]
-    group += nodes.thead("", _row(heads))
-    group += nodes.tbody("", *[_row(row) for row in rows])
-    return nodes.table("", group, classes=[name])
-
-
-def _row(cells: list[list[nodes.Node]]) -> nodes.row:
-    return nodes.row("", *[nodes.entry("", *cell) for cell in cells])
 
 
 def _entry(claim: dict[str, Any], book: dict[str, Any], outputs: dict[str, Any]) -> Entry:

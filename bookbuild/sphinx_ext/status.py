@@ -3,14 +3,11 @@
 Everything comes from the stored executions, so a rebuild that executes nothing changes no byte.
 """
 
-from typing import Any
-
 from docutils import nodes
-from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
 
 from bookbuild.sphinx_ext import chapters
-from bookbuild.sphinx_ext.ledger import table
+from bookbuild.sphinx_ext.tables import table
 
 _DIGITS = 12  # of a hash: enough to tell two apart, short enough for a phone
 
@@ -20,32 +17,16 @@ class Status(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build both tables."""
-        book = chapters.of(self.env.app).values()
         heads = ["Chapter", "Wall seconds", "CPU seconds", "Key", "Outputs"]
-        runs = [[self._link(c), *_figures(c.stamp)] for c in book]
-        found = [[_text(name), _text(number)] for name, number in chapters.versions().items()]
+        runs = [_run(chapter) for chapter in chapters.of(self.env.app).values()]
         return [
-            table("status-runs", [_text(head) for head in heads], runs),
-            table("status-versions", [_text("Software"), _text("Version")], found),
+            table(self, "status-runs", heads, runs),
+            table(self, "status-versions", ["Software", "Version"], chapters.versions().items()),
         ]
 
-    def _link(self, chapter: chapters.Chapter) -> list[nodes.Node]:
-        xref = pending_xref(
-            "", nodes.inline("", chapter.slug), refdomain="std", reftype="doc",
-            reftarget=f"/{chapter.docname}", refdoc=self.env.docname, refexplicit=False,
-            refwarn=True,
-        )  # fmt: skip
-        return [nodes.paragraph("", "", xref)]
 
-
-def _figures(stamp: dict[str, Any]) -> list[list[nodes.Node]]:
-    seconds = [_text(f"{stamp[name]:.1f}") for name in ("seconds", "cpu_seconds")]
-    return [*seconds, *[_code(stamp[name][:_DIGITS]) for name in ("key", "outputs")]]
-
-
-def _text(text: str) -> list[nodes.Node]:
-    return [nodes.paragraph("", text)]
-
-
-def _code(text: str) -> list[nodes.Node]:
-    return [nodes.paragraph("", "", nodes.literal("", text))]
+def _run(chapter: chapters.Chapter) -> list[str]:
+    stamp = chapter.stamp
+    seconds = [f"{stamp[name]:.1f}" for name in ("seconds", "cpu_seconds")]
+    digests = [f"`{stamp[name][:_DIGITS]}`" for name in ("key", "outputs")]
+    return [f"{{doc}}`{chapter.slug} </{chapter.docname}>`", *seconds, *digests]
