@@ -4,8 +4,8 @@ Our docstrings are plain text with displays, not reStructuredText: `x_hat`, `|x|
 be read there as references, substitutions and emphasis. Here indented lines become literal blocks
 and the other lines are escaped, so a docstring needs no markup of its own.
 
-A line `% modules: rows networks *` of a page becomes one section a module: the named modules and
-packages in this order, and for `*` all that no line of the page names.
+A line `% modules: rows networks` of a page becomes one section a module: the named modules, and
+those of the named packages, in this order.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def public_modules(package: Path) -> list[str]:
     A package counts where its `__init__` defines something. Chapters are left out: each has a page
     of its own.
     """
-    modules = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
-    modules += [
-        path.parent.relative_to(package).parts
-        for path in package.glob("*/**/__init__.py")
-        if _DEFINES.search(path.read_text(encoding="utf-8"))
-    ]
-    library = [parts for parts in modules if parts[0] != CHAPTERS]
-    return sorted(".".join(parts) for parts in library if not any(p[0] == "_" for p in parts))
+    names = []
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1] if _DEFINES.search(path.read_text(encoding="utf-8")) else ()
+        if parts and parts[0] != CHAPTERS and not any(part.startswith("_") for part in parts):
+            names.append(".".join(parts))
+    return sorted(names)
 
 
 def list_modules(text: str, modules: list[str], package: str) -> str:
@@ -88,19 +88,15 @@ def list_modules(text: str, modules: list[str], package: str) -> str:
 
     Raises ValueError for a name that no module has: the page would silently lose a section.
     """
-    lines = [line.split() for line in _MODULES.findall(text)]
-    named = {name: _below(name, modules) for line in lines for name in line if name != "*"}
-    empty = [name for name, below in named.items() if not below]
-    if empty:
-        raise ValueError(f"% modules: expected modules of {package}, got {', '.join(empty)}")
-    taken = {module for below in named.values() for module in below}
-    named["*"] = [module for module in modules if module not in taken]
-    sections = iter([[module for name in line for module in named[name]] for line in lines])
 
-    def show(match: re.Match[str]) -> str:
-        return "\n".join(_SECTION.format(name=name, package=package) for name in next(sections))
+    def sections(line: re.Match[str]) -> str:
+        below = {name: _below(name, modules) for name in line[1].split()}
+        if not all(below.values()):
+            raise ValueError(f"{line[0]!r}: expected modules of {package}, got {below}")
+        shown = [module for named in below.values() for module in named]
+        return "\n".join(_SECTION.format(name=name, package=package) for name in shown)
 
-    return _MODULES.sub(show, text)
+    return _MODULES.sub(sections, text)
 
 
 def _below(name: str, modules: list[str]) -> list[str]:
@@ -109,19 +105,9 @@ def _below(name: str, modules: list[str]) -> list[str]:
 
 def _read(app: Any, docname: str, source: list[str]) -> None:
     if _MODULES.search(source[0]):
-        modules = _modules(app)
-        app.env.metadata[docname]["listed_modules"] = modules
-        source[0] = list_modules(source[0], modules, app.config.book_package)
-
-
-def _outdated(app: Any, env: Any, *changes: set[str]) -> list[str]:
-    """Read a page again when a module came or went; Sphinx itself watches only those it showed."""
-    listed = {name: data.get("listed_modules") for name, data in env.metadata.items()}
-    return [name for name, old in listed.items() if old is not None and old != _modules(app)]
-
-
-def _modules(app: Any) -> list[str]:
-    return public_modules(Path(app.srcdir) / app.config.book_package)
+        package = app.config.book_package
+        modules = public_modules(Path(app.srcdir) / package)
+        source[0] = list_modules(source[0], modules, package)
 
 
 def lighten_signatures(app: Any, doctree: nodes.document) -> None:
@@ -185,7 +171,6 @@ def _skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) ->
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("source-read", _read)
-    app.connect("env-get-outdated", _outdated)
     app.connect("doctree-read", lighten_signatures)
     app.connect("autodoc-process-docstring", _process)
     app.connect("autodoc-skip-member", _skip)
