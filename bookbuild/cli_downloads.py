@@ -9,7 +9,6 @@ from bookbuild import downloads, epub, pages, pdf
 from bookbuild.press import press
 
 _HTML = "_build/html"
-_WRITTEN = "searchindex.js"  # Sphinx writes it whenever a page changed
 
 
 @click.command("downloads")
@@ -34,13 +33,12 @@ def make(root: Path, html: Path) -> list[Path]:
     with press(pdf.document(book), html) as chromium:
         printed = pdf.print_book(book, chromium)
         mathml = chromium.mathml(book.formulas())
-    bound = epub.bind(book, mathml, html, (html / _WRITTEN).stat().st_mtime)
+    bound = epub.bind(book, mathml, html, downloads.written(html))
     name = re.sub(r"[^a-z0-9]+", "-", book.title.lower()).strip("-")
     paths = []
     for kind, content in (("pdf", printed), ("epub", bound)):
         paths.append(html / downloads.FOLDER / f"{name}.{kind}")
         paths[-1].parent.mkdir(exist_ok=True)
         paths[-1].write_bytes(content)
-    downloads.printed_of(html)
     downloads.fill(html)
     return paths

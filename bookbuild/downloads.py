@@ -5,10 +5,7 @@ after the book was printed: no link is dead, every size is right. A PDF or EPUB 
 today's is removed.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +14,8 @@ from bookbuild import store
 FOLDER = "downloads"
 BOOK = "book"  # the scope of files that belong to no single chapter
 ALL_RESULTS = "all-results.json"
-_STAMP = "printed.json"  # beside the built book, not in it
+_WRITTEN = "searchindex.js"  # Sphinx writes it whenever a page changed
 _SLOT = re.compile(r'(<div class="bn-downloads" data-files="([\w-]+)">).*?(</div>)', re.DOTALL)
-_ARTICLE = re.compile(r"<article.*?</article>", re.DOTALL)
 _PRINTED = ("pdf", "epub")
 
 
@@ -58,7 +54,7 @@ def slot(scope: str) -> str:
 
 def fill(html: Path) -> None:
     """Put links into the slots of every page."""
-    for page in _pages(html):
+    for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         up = "../" * (len(page.relative_to(html).parts) - 1)
         filled = _SLOT.sub(lambda m: f"{m[1]}{_links(html, m[2], up)}{m[3]}", text)  # noqa: B023
@@ -66,33 +62,17 @@ def fill(html: Path) -> None:
             store.write_atomically(page, filled)
 
 
-def printed_of(html: Path) -> None:
-    """Note of which pages the book was printed."""
-    store.write_atomically(html.parent / _STAMP, json.dumps(_digest(html)))
+def written(html: Path) -> float:
+    """When the pages were last written, in seconds since 1970."""
+    return (html / _WRITTEN).stat().st_mtime
 
 
 def drop_outdated(html: Path) -> None:
-    """Remove a printed book unless it was made of the pages as they are."""
-    stamp = html.parent / _STAMP
-    printed = [path for kind in _PRINTED for path in (html / FOLDER).glob(f"*.{kind}")]
-    if printed and not (stamp.is_file() and json.loads(stamp.read_text()) == _digest(html)):
-        for path in printed:
-            path.unlink()
-
-
-def _pages(html: Path) -> Iterator[Path]:
-    return (p for p in sorted(html.rglob("*.html")) if "_static" not in p.parts)
-
-
-def _digest(html: Path) -> str:
-    """Of all that is printed: the pages' articles, without their slots, and the pictures."""
-    digest = sha256()
-    for page in _pages(html):
-        for article in _ARTICLE.findall(page.read_text(encoding="utf-8")):
-            digest.update(_SLOT.sub("", article).encode())
-    for picture in sorted((html / "_images").glob("*")):
-        digest.update(picture.read_bytes())
-    return digest.hexdigest()
+    """Remove a book that was printed before its pages were written."""
+    for kind in _PRINTED:
+        for path in (html / FOLDER).glob(f"*.{kind}"):
+            if path.stat().st_mtime < written(html):
+                path.unlink()
 
 
 def _files(html: Path, scope: str) -> list[File]:
