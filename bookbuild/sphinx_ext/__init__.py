@@ -33,6 +33,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("book_package", "bnlib", "env")
     app.add_config_value("book_claims", "book/claims.toml", "env")
     app.add_config_value("book_jobs", 0, "")
+    app.add_config_value("book_assets", "", "html")
     app.add_directive("ledger", ledger.Ledger)
     app.add_directive("chapter-map", chapter_map.ChapterMap)
     app.add_directive("status", status.Status)
@@ -40,10 +41,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # 850 and 950: before and after sphinx-external-toc (900) reads the table of contents.
     app.connect("config-inited", chapters.ignore_stray_files, priority=850)
     app.connect("config-inited", chapters.prepare, priority=950)
-    app.connect("builder-inited", theme.copy_files)
     app.connect("env-get-outdated", chapters.outdated)
     app.connect("source-read", chapters.hand_over)
-    app.connect("env-get-outdated", theme.restyled)
     app.connect("env-updated", chapters.retitled)
     app.connect("env-updated", drawings.lighten_all)
     app.connect("doctree-resolved", ledger.resolve_links)
@@ -64,6 +63,7 @@ def _dress(app: Sphinx) -> None:
     """Connect what makes a page light, accessible and easy to find."""
     app.add_node(theme.Folded, html=(theme.visit_folded, theme.depart_folded))
     app.connect("config-inited", theme.configure)
+    app.connect("config-inited", theme.note_assets)
     app.connect("config-inited", social.configure)
     app.connect("doctree-resolved", theme.fold)
     app.connect("doctree-resolved", pictures.check_alt)
@@ -73,6 +73,5 @@ def _dress(app: Sphinx) -> None:
     # The order matters: what is written first is read by what follows.
     for step in (social.draw_card, social.write_map):
         app.connect("build-finished", step)
-    app.connect("build-finished", theme.calm_script)
     app.connect("build-finished", searching.write_texts)
     app.connect("build-finished", styles.bundle, priority=900)  # the theme writes colors at 500

@@ -20,6 +20,7 @@ from bookbuild.sphinx_ext.mathjax import Formula, Typesetter
 logger = logging.getLogger(__name__)
 RENDERER = "drawn"
 _NARROW = 26  # ex: what fits a line of the smallest phone
+_SCROLLS = " pst-scrollable-table-container"  # the theme's script makes it a stop of the tab key
 _USED = re.compile(r'xlink:href="#(MJX-[^"]+)"')
 _NOTICE = """\
 The formulas of this book were drawn by MathJax 3.2.2, https://www.mathjax.org
@@ -44,7 +45,7 @@ def setup(app: Sphinx) -> None:
 def visit_inline(self: Any, node: nodes.math) -> None:
     """A formula in a line of text."""
     found = _typeset(self.builder.app, node, node.astext(), display=False)
-    wide = " math-wide" if found and _width(found) > _NARROW else ""
+    wide = f" math-wide{_SCROLLS}" if found and _width(found) > _NARROW else ""
     more = {"CLASS": f"math notranslate nohighlight{wide}", "data-tex": node.astext()}
     self.body.append(self.starttag(node, "span", "", **more))
     # The head of a column needs a name, and MathML gives none.
@@ -56,9 +57,9 @@ def visit_inline(self: Any, node: nodes.math) -> None:
 def visit_display(self: Any, node: nodes.math_block) -> None:
     """A formula of its own, with its number and link if it has a label."""
     found = _typeset(self.builder.app, node, _source(node), display=True)
-    least = found.least if found else ""
-    more = {"CLASS": " math-full", "style": f"--least: {least}"} if least else {"CLASS": ""}
-    more |= {"CLASS": f"math notranslate nohighlight{more['CLASS']}", "data-tex": _source(node)}
+    least = {"style": f"--least: {found.least}"} if found and found.least else {}
+    kind = f"math notranslate nohighlight{' math-full' if least else ''}{_SCROLLS}"
+    more = {"CLASS": kind, "data-tex": _source(node), **least}
     self.body.append(self.starttag(node, "div", "", **more))
     if node.get("number"):
         number = get_node_equation_number(self, node)

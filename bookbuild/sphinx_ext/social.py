@@ -3,8 +3,9 @@
 import html
 import re
 from pathlib import Path
+from posixpath import join
+from textwrap import shorten
 from typing import Any
-from xml.sax.saxutils import escape
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -15,6 +16,11 @@ from bookbuild.sphinx_ext import formulas
 CARD = "card.png"
 _LONGEST = 160  # characters that result pages show
 _SHORTEST = 60
+_MAP = """\
+<?xml version="1.0" encoding="utf-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{places}</urlset>
+"""
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -29,17 +35,15 @@ def configure(app: Sphinx, config: Config) -> None:
 
 def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Write the tags of a page's head. Addresses are absolute once the publisher sets one."""
-    title = re.sub(r"<[^>]+>", "", context.get("title") or app.config.project)
+    title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or app.config.project))
     text = _description(app, doctree) if doctree else f"{title}: {app.config.project}"
-    address = app.config.html_baseurl
-    card = f"{address.rstrip('/')}/_static/{CARD}" if address else f"_static/{CARD}"
-    card = card if address else context["pathto"](card, 1)
+    address, card = app.config.html_baseurl, f"_static/{CARD}"
     tags = {
         "og:type": "article" if "/" in page else "website",
         "og:site_name": app.config.project,
-        "og:title": html.unescape(title),
+        "og:title": title,
         "og:description": text,
-        "og:image": card,
+        "og:image": join(address, card) if address else context["pathto"](card, 1),
         "og:image:width": "1200",
         "og:image:height": "630",
         "og:image:alt": f"The title of the book, {app.config.project}, and its question",
@@ -55,17 +59,12 @@ def write_map(app: Sphinx, error: Exception | None) -> None:
     """Write `sitemap.xml` if the address is set; remove an older one if not."""
     if error or app.builder.name != "html":
         return
-    path, address = Path(app.outdir) / "sitemap.xml", app.config.html_baseurl.rstrip("/")
-    if not address:
-        path.unlink(missing_ok=True)
-        return
-    pages = (f"{address}/{name}.html" for name in sorted(app.env.found_docs))
-    places = "".join(f"<url><loc>{escape(page)}</loc></url>\n" for page in pages)
-    path.write_text(
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n',
-        encoding="utf-8",
-    )
+    path, address = Path(app.outdir) / "sitemap.xml", app.config.html_baseurl
+    path.unlink(missing_ok=True)
+    if address:
+        pages = (join(address, f"{name}.html") for name in sorted(app.env.found_docs))
+        places = "".join(f"<url><loc>{html.escape(page)}</loc></url>\n" for page in pages)
+        path.write_text(_MAP.format(places=places), encoding="utf-8")
 
 
 def draw_card(app: Sphinx, error: Exception | None) -> None:
@@ -91,9 +90,7 @@ def _description(app: Sphinx, doctree: nodes.document) -> str:
         text = f"{text} {_words(app, paragraph)}".strip()
         if len(text) >= _SHORTEST:
             break
-    if len(text) <= _LONGEST:
-        return text
-    return text[: _LONGEST - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+    return shorten(text, _LONGEST, placeholder="…")
 
 
 def _words(app: Sphinx, paragraph: nodes.paragraph) -> str:

@@ -9,34 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from myst_nb.sphinx_ext import add_global_html_resources
 from sphinx.application import Sphinx
-from sphinx.builders.html._assets import _JavaScript
 from sphinx.config import Config
-from sphinx.errors import ExtensionError
 from sphinx.locale import admonitionlabels
 
 from bookbuild.sphinx_ext import styles
 
 TEMPLATES = Path(__file__).with_name("templates")
 # Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
-_DROPPED = ("thebe", "togglebutton", "design-tabs")
+_UNUSED = re.compile(r"thebe|toggle|design-tabs|DOCUMENTATION_OPTIONS\.")
 _CORNER = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
-_INLINE = ("toggle", "DOCUMENTATION_OPTIONS", "thebe")
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
-
-
-# The boxes that the theme's script measures, and a list that names none.
-_MEASURES = '["pre",".nboutput > .output_area",".cell_output > .output",'
-_CALM = '["bn-none"]||['
-
-
-# Before anything is laid out: has somebody come for a heading, or come back to where they were?
-ARRIVAL = (
-    'if(location.hash||performance.getEntriesByType("navigation")[0]?.type!=="navigate")'
-    'document.documentElement.dataset.reading=""'
-)
 
 
 class Folded(nodes.General, nodes.Element):
@@ -44,49 +28,19 @@ class Folded(nodes.General, nodes.Element):
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Let our templates come first; have a page laid out at once for who jumps into it."""
+    """Let our templates come first."""
     config["templates_path"] = [str(TEMPLATES), *config.templates_path]
-    app.add_js_file(None, body=ARRIVAL, priority=100)
 
 
-def copy_files(app: Sphinx) -> None:
-    """Copy myst-nb's style sheet into the book before any page is written.
+def note_assets(app: Sphinx, config: Config) -> None:
+    """Have every page written again when a file that all share is another one.
 
-    A page carries checksums of the files that are there when it is written. myst-nb copies its own
-    at the end, so that pages of a first and of a second build would differ.
+    Each carries its checksum, and Sphinx looks at pages only.
     """
-    if app.builder.format == "html":
-        (Path(app.outdir) / "_static").mkdir(parents=True, exist_ok=True)
-        add_global_html_resources(app, None)
-
-
-def restyled(app: Sphinx, env: Any, *_: set[str]) -> list[str]:
-    """All pages, if a file that they share is another one: each carries its checksum.
-
-    Sphinx looks at pages only, and would publish neither the file nor a page.
-    """
-    folders = [Path(app.srcdir) / name for name in app.config.html_static_path]
+    folders = [Path(app.srcdir) / name for name in config.html_static_path]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    now = [(str(path), sha256(path.read_bytes()).hexdigest()) for path in files]
-    before, env.book_assets = getattr(env, "book_assets", now), now
-    return [] if before == now else sorted(env.found_docs)
-
-
-def calm_script(app: Sphinx, error: Exception | None) -> None:
-    """Keep the theme's script from measuring every box of a page at once.
-
-    It does so before the page can be used, for what `book.js` does bit by bit. Raises
-    ExtensionError where the script is not the one that this was written for.
-    """
-    script = Path(app.outdir) / "_static" / "scripts" / "pydata-sphinx-theme.js"
-    if error or app.builder.name != "html" or not script.is_file():
-        return
-    text = script.read_text(encoding="utf-8")
-    if _CALM in text:
-        return
-    if _MEASURES not in text:
-        raise ExtensionError(f"{script.name}: expected {_MEASURES!r} in it; is it another version?")
-    script.write_text(text.replace(_MEASURES, _CALM), encoding="utf-8")
+    digests = [(str(path), sha256(path.read_bytes()).hexdigest()) for path in files]
+    config["book_assets"] = sha256(repr(digests).encode()).hexdigest()
 
 
 def trim_files(
@@ -94,7 +48,10 @@ def trim_files(
 ) -> None:
     """Leave the scripts that a page uses, all deferred, and the sheets that the bundle lacks."""
     scripts = context.get("script_files", [])
-    context["script_files"] = [_deferred(script) for script in scripts if not _unused(script)]
+    context["script_files"] = [script for script in scripts if not _UNUSED.search(_told(script))]
+    for script in context["script_files"]:
+        if not {"body", "defer", "async"} & script.attributes.keys():
+            script.attributes["defer"] = "defer"
     sheets = context.get("css_files", [])
     context["css_files"] = [sheet for sheet in sheets if not _bundled(sheet)]
     if "body" in context:
@@ -150,18 +107,8 @@ def _titled(node: nodes.Element) -> list[nodes.Node]:
     return list(node.children)
 
 
-def _unused(script: Any) -> bool:
-    body = script.attributes.get("body")
-    if body is not None:
-        return any(mark in body for mark in _INLINE)
-    return any(mark in f"{script.filename} {script.attributes}" for mark in _DROPPED)
-
-
-def _deferred(script: Any) -> Any:
-    attributes = dict(script.attributes)
-    if "body" in attributes or {"defer", "async"} & attributes.keys():
-        return script
-    return _JavaScript(script.filename, priority=script.priority, defer="defer", **attributes)
+def _told(script: Any) -> str:
+    return f"{script.filename} {script.attributes}"
 
 
 def _bundled(sheet: Any) -> bool:

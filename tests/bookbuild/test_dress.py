@@ -11,7 +11,7 @@ import pytest
 from docutils import nodes
 from matplotlib.figure import Figure
 from PIL import Image
-from sphinx.errors import ExtensionError
+from sphinx.config import Config
 
 from bookbuild.sphinx_ext import drawings, mathjax, pictures, social, styles, theme
 from bookbuild.sphinx_ext.mathjax import Typesetter
@@ -58,30 +58,24 @@ def test_flattening_takes_groups_and_moves_nothing():
     assert "transform" not in lonely[0][0].attrib, "some browsers do not move an inner drawing"
 
 
-def test_the_script_of_the_theme_is_calmed_once_and_another_one_is_refused(tmp_path):
-    script = tmp_path / "_static/scripts/pydata-sphinx-theme.js"
-    script.parent.mkdir(parents=True)
-    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(name="html"))
-    script.write_text(f"document.querySelectorAll({theme._MEASURES}'.x'].join()).forEach(f)")
-    for _ in range(2):
-        theme.calm_script(app, None)
-        assert script.read_text().startswith('document.querySelectorAll(["bn-none"]||[')
-    script.write_text("another version")
-    with pytest.raises(ExtensionError, match="another version"):
-        theme.calm_script(app, None)
-
-
-def test_an_edited_asset_has_every_page_read_again_once(tmp_path):
+def test_an_edited_or_new_asset_has_every_page_written_again(tmp_path):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/book.css").write_text("p {}")
-    app = SimpleNamespace(srcdir=tmp_path, config=SimpleNamespace(html_static_path=["assets"]))
-    env = SimpleNamespace(found_docs={"b", "a"})
-    assert theme.restyled(app, env) == [], "a first build reads every page anyway"
+    app = SimpleNamespace(srcdir=tmp_path)
+
+    def noted():
+        config = Config({}, {"html_static_path": ["assets"]})
+        config.add("html_static_path", [], "html", list)
+        config.add("book_assets", "", "html", str)
+        theme.note_assets(app, config)
+        return config.book_assets
+
+    first = noted()
+    assert noted() == first
     (tmp_path / "assets/book.css").write_text("p { color: red }")
-    assert theme.restyled(app, env) == ["a", "b"]
-    assert theme.restyled(app, env) == []
+    second = noted()
     (tmp_path / "assets/new.js").touch()
-    assert theme.restyled(app, env) == ["a", "b"]
+    assert len({first, second, noted()}) == 3
 
 
 def test_a_numbered_display_knows_its_least_width(setter):
@@ -94,8 +88,9 @@ def test_wrong_tex_is_an_error_that_quotes_it(setter):
 
 
 def test_only_rules_that_can_match_stay():
-    css = '.used{a:b} .not{c:d} .x:not(.gone){e:f} @media print{.not{g:h}} .used,.not{i:"}"}'
-    assert styles.shrink(css, {"used", "x"}) == '.used{a:b}.x:not(.gone){e:f}.used{i:"}"}'
+    css = '.used{a:b} .not{c:d} .x:not(.gone){e:f} @media print{.not{g:h}} .used .not{i:"}"}'
+    font = "@font-face{font-family:icons;src:url(icons.woff2)}"
+    assert styles.shrink(css + font, {"used", "x"}) == ".used{a:b}.x:not(.gone){e:f}"
 
 
 def test_a_picture_has_its_size_in_pixels(tmp_path):
