@@ -50,7 +50,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)
     app.connect("html-page-context", downloads.add_slot)
-    app.connect("build-finished", downloads.ship)
+    app.connect("write-started", _finish)
     app.connect("build-finished", chapters.forget_after_warnings)
     formulas.setup(app)
     _dress(app)
@@ -70,8 +70,11 @@ def _dress(app: Sphinx) -> None:
     app.connect("html-page-context", pictures.reserve_room)
     app.connect("html-page-context", social.describe)
     app.connect("html-page-context", theme.trim_files, priority=900)
-    # The order matters: what is written first is read by what follows.
-    for step in (social.draw_card, social.write_map):
+
+
+def _finish(app: Sphinx, builder: Any) -> None:
+    """After a build that writes pages, write what is made of them."""
+    steps = (downloads.ship, formulas.write_notice, social.draw_card, social.write_map)
+    for step in (*steps, searching.write_texts):
         app.connect("build-finished", step)
-    app.connect("build-finished", searching.write_texts)
     app.connect("build-finished", styles.bundle, priority=900)  # the theme writes colors at 500

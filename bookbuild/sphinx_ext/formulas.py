@@ -39,7 +39,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer(RENDERER, (visit_inline, None), (visit_display, None))
     app.connect("config-inited", _choose)
     app.connect("html-page-context", add_glyphs, priority=850)
-    app.connect("build-finished", write_notice)
 
 
 def visit_inline(self: Any, node: nodes.math) -> None:
