@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from bookbuild import downloads, epub, pages, pdf
-from bookbuild.press import press
+from bookbuild.press import mathml, press
 
 _HTML = "_build/html"
 
@@ -30,10 +30,10 @@ def downloads_command() -> None:
 def make(root: Path, html: Path) -> list[Path]:
     """Write PDF and EPUB and link them. Raises ValueError for a book that is not built."""
     book = pages.collect(root, html)
-    with press(pdf.document(book), html) as chromium:
-        printed = pdf.print_book(book, chromium)
-        mathml = chromium.mathml(book.formulas())
-    bound = epub.bind(book, mathml, html, downloads.written(html))
+    with press(pdf.document(book), html) as page:
+        printed = pdf.print_book(book, page)
+        signs = mathml(page, book.formulas())
+    bound = epub.bind(book, signs, html, downloads.written(html))
     name = re.sub(r"[^a-z0-9]+", "-", book.title.lower()).strip("-")
     paths = []
     for kind, content in (("pdf", printed), ("epub", bound)):

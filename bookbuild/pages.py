@@ -29,7 +29,6 @@ _NOT_PRINTED = (
     "aria-labelledby",
     "aria-describedby",
 )
-_OLD_ROLES = ("doc-biblioentry", "list")
 _NO_NAME = re.compile(r"[^\w.-]")
 _CUSTOM = re.compile(r"^[a-z]+-")
 
@@ -151,8 +150,6 @@ def _clean(article: Tag) -> None:
     for element in article.find_all(True):
         for name in _NOT_PRINTED:
             element.attrs.pop(name, None)
-        if element.get("role") in _OLD_ROLES:
-            del element["role"]
 
 
 def _flatten(code: Tag) -> None:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from bookbuild.pages import Document, Page, tidy
-from bookbuild.press import Press
+from bookbuild.press import typeset
 
 _FEW = 700  # characters: the next chapter begins on a page that has fewer
 logging.getLogger("pypdf").setLevel(logging.ERROR)  # it counts objects otherwise than Chromium
@@ -45,21 +45,22 @@ def document(book: Document) -> str:
     )
 
 
-def print_book(book: Document, press: Press) -> bytes:
-    """Print the document that the press shows.
+def print_book(book: Document, page: Any) -> bytes:
+    """Print the document that a page of Chromium shows, with bookmarks and tags.
 
     A chapter begins on a new page, unless the one before it ends with a few lines on a page of its
     own: that page would be nearly empty.
     """
-    press.typeset(book.formulas())
-    press.fit()
-    printed, running = press.pdf(), set()
-    while short := _after_few_words(printed, book) - running:
-        for name in short:
-            press.run_on(name)
+    typeset(page, book.formulas())
+    page.evaluate("() => press.fit()")
+    running: set[str] = set()
+    while True:
+        printed = page.pdf(prefer_css_page_size=True, outline=True, tagged=True)
+        short = _after_few_words(printed, book) - running
+        if not short:
+            return _finish(printed, book)
+        page.evaluate("names => press.runOn(names)", sorted(short))
         running |= short
-        printed = press.pdf()
-    return _finish(printed, book)
 
 
 def _after_few_words(printed: bytes, book: Document) -> set[str]:

@@ -1,4 +1,4 @@
-"""Debian's Chromium as a printing press: pages with formulas in, PDF and MathML out.
+"""Debian's Chromium as a printing press: a page that shows one document, with formulas set.
 
 MathJax runs in it, the same version that the pages use, so a formula looks as it does on screen.
 Its fonts, unlike the drawings that the pages use, leave text in the PDF that can be searched. The
@@ -23,36 +23,9 @@ _ARGS = [
 ]  # fmt: skip
 
 
-class Press:
-    """A page of Chromium that shows one document."""
-
-    def __init__(self, page: Any) -> None:
-        self._page = page
-
-    def typeset(self, formulas: list[Formula]) -> None:
-        """Set the formulas, whose elements carry their number as `data-formula`."""
-        self._page.evaluate("(formulas) => press.typeset(formulas)", _numbered(formulas))
-
-    def mathml(self, formulas: list[Formula]) -> list[str]:
-        """The formulas as MathML; a tag stands in the formula, for want of readers that know it."""
-        return self._page.evaluate("(formulas) => press.mathml(formulas)", _numbered(formulas))
-
-    def fit(self) -> None:
-        """Shrink what is wider than its column."""
-        self._page.evaluate("() => press.fit()")
-
-    def run_on(self, name: str) -> None:
-        """Let a chapter begin on the page where the one before it ends."""
-        self._page.evaluate("(id) => document.getElementById(id).classList.add('runs-on')", name)
-
-    def pdf(self) -> bytes:
-        """Print, with headings as bookmarks and the structure as tags."""
-        return self._page.pdf(prefer_css_page_size=True, outline=True, tagged=True)
-
-
 @contextmanager
-def press(document: str, html: Path) -> Iterator[Press]:
-    """Open a document in Chromium; its pictures are looked up in the built book.
+def press(document: str, html: Path) -> Iterator[Any]:
+    """A page of Chromium with a document; its pictures are looked up in the built book.
 
     Raises ValueError where there is no `chromium`, and for a file that the document lacks.
     """
@@ -71,7 +44,7 @@ def press(document: str, html: Path) -> Iterator[Press]:
         page.goto(f"{HOST}/", wait_until="load")
         if missing:
             raise ValueError(f"the book to print lacks {', '.join(missing)}: run `make book`")
-        yield Press(page)
+        yield page
         browser.close()
 
 
@@ -99,6 +72,16 @@ def _find(name: str, html: Path) -> Path | None:
     first, _, rest = name.partition("/")
     path = folders[first] / rest if first in folders else html / name
     return path if path.is_file() else None
+
+
+def typeset(page: Any, formulas: list[Formula]) -> None:
+    """Set the formulas, whose elements carry their number as `data-formula`."""
+    page.evaluate("formulas => press.typeset(formulas)", _numbered(formulas))
+
+
+def mathml(page: Any, formulas: list[Formula]) -> list[str]:
+    """The formulas as MathML; a tag stands in the formula, for want of readers that know it."""
+    return page.evaluate("formulas => press.mathml(formulas)", _numbered(formulas))
 
 
 def _numbered(formulas: list[Formula]) -> list[list[Any]]:

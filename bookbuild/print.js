@@ -30,6 +30,11 @@ const press = {
     return made;
   },
 
+  /* A chapter begins on the page where the one before it ends. */
+  runOn(names) {
+    for (const name of names) document.getElementById(name).classList.add("runs-on");
+  },
+
   /* Paper does not scroll: what is wider than its column is made smaller as a whole. */
   fit() {
     const columns = "td, th, dd, li, .exercise, .solution, .math, main";

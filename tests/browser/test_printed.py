@@ -17,7 +17,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from bookbuild import pages, pdf
-from bookbuild.press import press
+from bookbuild.press import mathml, press
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build/html"
@@ -196,13 +196,13 @@ def test_what_is_wider_than_paper_is_shrunk_and_a_formula_is_text(tmp_path):
     )
     with press(pdf.document(document), tmp_path) as chromium:
         printed = pdf.print_book(document, chromium)
-        mathml = chromium.mathml(document.formulas())
+        signs = mathml(chromium, document.formulas())
     text = PdfReader(io.BytesIO(printed)).pages[-1].extract_text()
     assert text.count("wide cell") == 40
     assert "q7" in text
     (tmp_path / "small.pdf").write_bytes(printed)
     assert beyond_the_margins(dark(tmp_path / "small.pdf", tmp_path)) == []
-    assert "<msub>" in mathml[0]
+    assert "<msub>" in signs[0]
 
 
 def test_a_missing_picture_is_named_and_nothing_is_printed(tmp_path):
