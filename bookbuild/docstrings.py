@@ -11,19 +11,14 @@ those of the named packages, in this order.
 from __future__ import annotations
 
 import re
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-from docutils import nodes
-from sphinx import addnodes
 
 CHAPTERS = "chapters"
 _CODE = re.compile(r"``(.+?)``|`([^`]+?)`", re.DOTALL)
 _MARKUP = re.compile(r"([\\*_|:`])")
 _DEFINES = re.compile(r"^(class|def) ", re.MULTILINE)
-_CLASS = re.compile(r"^class (\w+)", re.MULTILINE)
 _MODULES = re.compile(r"^% modules:(.*)$", re.MULTILINE)
 _SECTION = """### `{name}`
 
@@ -110,55 +105,6 @@ def _read(app: Any, docname: str, source: list[str]) -> None:
         source[0] = list_modules(source[0], modules, package)
 
 
-def lighten_signatures(app: Any, doctree: nodes.document) -> None:
-    """Name types of other projects in plain text, and join what a signature has in pieces.
-
-    This book has no inventory of theirs: the references would lead nowhere, and a page of 900
-    signatures would carry 60,000 nodes for them, which every build reads and walks.
-    """
-    signatures = list(doctree.findall(addnodes.desc_signature))
-    package = Path(app.srcdir) / app.config.book_package
-    classes = _classes(package) if signatures else set()
-    foreign = sys.stdlib_module_names - {path.stem for path in package.rglob("*.py")}
-    for signature in signatures:
-        for reference in list(signature.findall(addnodes.pending_xref)):
-            name = reference["reftarget"].split(".")
-            if name[-1] not in classes or name[0] in foreign:
-                _unwrap(reference, reference.children[-1].astext())
-        for sign in list(signature.findall(_is_sign)):
-            if all(isinstance(child, nodes.Text) for child in sign.children):
-                _unwrap(sign, sign.astext())
-        for holder in list(signature.findall(nodes.TextElement)):
-            _join_texts(holder)
-
-
-def _classes(package: Path) -> set[str]:
-    """The bare names of all classes: annotations of a named tuple are shown as they are written."""
-    texts = (path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
-    return {name for text in texts for name in _CLASS.findall(text)}
-
-
-def _is_sign(node: nodes.Node) -> bool:
-    return isinstance(
-        node, addnodes.desc_sig_space | addnodes.desc_sig_punctuation | addnodes.desc_sig_operator
-    )
-
-
-def _unwrap(node: Any, text: str) -> None:
-    node.parent.replace(node, nodes.Text(text))
-
-
-def _join_texts(holder: nodes.TextElement) -> None:
-    joined: list[nodes.Node] = []
-    for child in holder.children:
-        if joined and isinstance(child, nodes.Text) and isinstance(joined[-1], nodes.Text):
-            joined[-1] = nodes.Text(joined[-1] + child)
-        else:
-            joined.append(child)
-    holder.children = []
-    holder += joined
-
-
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = [*plain(lines), ""]
 
@@ -171,7 +117,6 @@ def _skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) ->
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("source-read", _read)
-    app.connect("doctree-read", lighten_signatures)
     app.connect("autodoc-process-docstring", _process)
     app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

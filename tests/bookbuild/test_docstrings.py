@@ -1,13 +1,9 @@
 """Docstrings as plain text, and the list of modules on the API page."""
 
-from types import SimpleNamespace
-
 import docutils.core
-import docutils.utils
 import pytest
-from sphinx import addnodes
 
-from bookbuild.docstrings import lighten_signatures, list_modules, plain, public_modules
+from bookbuild.docstrings import list_modules, plain, public_modules
 
 
 def shown(*lines):
@@ -54,41 +50,3 @@ def test_private_modules_and_packages_that_define_nothing_are_not_public(tmp_pat
         (tmp_path / name).touch()
     (tmp_path / "r/__init__.py").write_text("def f():\n    pass\n")
     assert public_modules(tmp_path) == ["a", "p.c", "r"]
-
-
-def signature(*references):
-    """A signature `f(x: <references>)` in the pieces that autodoc makes of it."""
-    parameter = addnodes.desc_parameter("", "")
-    for target in references:
-        shown = [
-            addnodes.pending_xref_condition("", target.split(".")[-1], condition=kind)
-            for kind in ("resolved", "*")
-        ]
-        space = addnodes.desc_sig_space()
-        name = addnodes.pending_xref("", *shown, reftarget=target, refdomain="py")
-        parameter += [addnodes.desc_sig_punctuation("", ":"), space, name]
-    return addnodes.desc_signature("", "", parameter)
-
-
-def test_foreign_types_become_text_and_ours_stay_references(tmp_path):
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib/a.py").write_text("class Ours:\n    pass\n\n\nclass Path:\n    pass\n")
-    app = SimpleNamespace(srcdir=tmp_path, config=SimpleNamespace(book_package="lib"))
-    document = docutils.utils.new_document("api")
-    (tmp_path / "lib/statistics.py").write_text("class Interval:\n    pass\n")
-    document += signature(
-        "statistics.Interval", "numpy.ndarray", "pathlib.Path", "lib.a.Ours", "a.Path", "int"
-    )
-    text = document.astext()
-    lighten_signatures(app, document)
-    kept = [node["reftarget"] for node in document.findall(addnodes.pending_xref)]
-    assert kept == ["statistics.Interval", "lib.a.Ours", "a.Path"]
-    (parameter,) = document.findall(addnodes.desc_parameter)
-    assert [type(child).__name__ for child in parameter.children] == [
-        *("Text", "pending_xref"),
-        *("Text", "pending_xref"),
-        *("Text", "pending_xref"),
-        "Text",
-    ]
-    assert parameter.children[2].astext() == ": ndarray: Path: "
-    assert document.astext().count("Ours") == text.count("Ours")
