@@ -8,6 +8,7 @@ the executed notebook goes back.
 import importlib
 import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class MismatchError(RuntimeError):
 
 
 _met: dict[Path, str] = {}
+_alone = threading.Lock()  # the working folder and the number of threads are the process's
 
 
 def dask_setup(_worker: Any) -> None:
@@ -70,7 +72,7 @@ def _called(task: Task) -> Outcome:
     try:
         chapter = importlib.import_module(str(task.chapter))
         start = time.monotonic()
-        with _beside(task.run) as folder, chdir(folder), threadpool_limits(1):
+        with _alone, _beside(task.run) as folder, chdir(folder), threadpool_limits(1):
             sections = chapter.run(chapter.Settings(**task.given))
         records, claims = collect(sections.values())
         seconds = round(time.monotonic() - start, 2)

@@ -73,7 +73,7 @@ def _performed(client: Any, plan: Plan, todo: Iterable[Run]) -> Iterator[tuple[R
     """Each run with what became of it, as they end."""
     from distributed import as_completed
 
-    text, runs = nbformat.writes(plan.source), iter(todo)
+    text, runs = "" if plan.chapter else nbformat.writes(plan.source), iter(todo)
     flying: dict[Any, Run] = {}
     ended: Any = as_completed()
 

@@ -6,6 +6,7 @@ Commands with workers of their own, and what they survive, are in tests/sweep.
 import contextlib
 import io
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
@@ -16,7 +17,7 @@ from bookbuild import cli_sweep, grids, remote, store, sweep
 from bookbuild.remote import MismatchError
 
 CHAPTER = """\
-import os
+import os, time
 from bnlib.parameters import Settings as Base, parameter
 from bnlib.results import Record, Section
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Settings(Base):
 
 def run(given):
     assert given.n < 4, "too many"
+    time.sleep(given.n / 20)
     threads = int(os.environ["OMP_NUM_THREADS"])
     words = Record("folder", os.path.basename(os.getcwd())), Record("threads", threads)
     return {"all": Section(records=(Record("n", given.n), *words))}
@@ -90,6 +92,14 @@ def test_a_chapter_is_called_beside_its_page_and_its_result_is_whole_in_the_stor
     assert (measured.claims, measured.seconds) == ({}, facts["seconds"])
     assert stored(text.replace("notebooks", "elsewhere")) is None
     assert len(list(task.run.path.parent.glob("*.damaged"))) == 1
+
+
+def test_threads_of_one_worker_call_one_after_another(task, stored):
+    tasks = [task._replace(given={"n": n}) for n in (1, 3)]
+    with ThreadPoolExecutor(2) as threads:
+        texts = [outcome.text for outcome in threads.map(remote.perform, tasks)]
+    folders = [stored(text).records["folder"]["value"] for text in texts]
+    assert folders == ["notebooks", "notebooks"], "one thread left the folder for the other"
 
 
 def test_a_chapter_that_raises_and_parameters_that_it_refuses_are_facts(task):

@@ -10,8 +10,11 @@ from bookbuild import worker
 
 
 @pytest.fixture
-def outcome(tmp_path, write_notebook):
+def outcome(tmp_path, write_notebook, monkeypatch):
     """A function (code, parameters) to what becomes of a notebook with this last cell."""
+
+    for name, text in worker.ENVIRONMENT.items():
+        monkeypatch.setenv(name, text)  # so that it is as before, afterwards
 
     def execute(source, **parameters):
         declared = ("parameters", "n: int = 2  # a number [1, 9]")
