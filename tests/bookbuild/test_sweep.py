@@ -6,6 +6,7 @@ Commands with workers of their own, and what they survive, are in tests/sweep.
 import contextlib
 import io
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -27,8 +28,8 @@ class Settings(Base):
     n: int = parameter(0, 0, 99)
 
 def run(given):
-    assert given.n < 4, "too many"
-    time.sleep(given.n / 20)
+    assert given.n not in (4, 5), "too many"
+    time.sleep(max(0, given.n - 10) / 2)
     threads = int(os.environ["OMP_NUM_THREADS"])
     words = Record("folder", os.path.basename(os.getcwd())), Record("threads", threads)
     return {"all": Section(records=(Record("n", given.n), *words))}
@@ -95,7 +96,7 @@ def test_a_chapter_is_called_beside_its_page_and_its_result_is_whole_in_the_stor
 
 
 def test_threads_of_one_worker_call_one_after_another(task, stored):
-    tasks = [task._replace(given={"n": n}) for n in (1, 3)]
+    tasks = [task._replace(given={"n": n}) for n in (11, 13)]
     with ThreadPoolExecutor(2) as threads:
         texts = [outcome.text for outcome in threads.map(remote.perform, tasks)]
     folders = [stored(text).records["folder"]["value"] for text in texts]
@@ -105,7 +106,7 @@ def test_threads_of_one_worker_call_one_after_another(task, stored):
 def test_a_chapter_that_raises_and_parameters_that_it_refuses_are_facts(task):
     facts, text = remote.perform(task._replace(given={"n": 5}))
     assert (facts["error"], text) == ("AssertionError: too many", None)
-    assert 'assert given.n < 4, "too many"' in "\n".join(facts["traceback"])
+    assert 'assert given.n not in (4, 5), "too many"' in "\n".join(facts["traceback"])
     facts, _ = remote.perform(task._replace(given={"n": 100}))
     assert facts["error"].startswith("ValueError: parameter 'n': expected one in [0, 99]")
 
@@ -148,7 +149,11 @@ def settle(client):
 
     def run(plan, connect=lambda: contextlib.nullcontext(client)):
         with tqdm(total=6, file=io.StringIO()) as bar:
-            return sweep.settle(plan, connect, bar), bar.n
+            try:
+                return sweep.settle(plan, connect, bar), bar.n
+            finally:
+                while any(client.processing().values()):
+                    time.sleep(0.01)  # a run of this process has its working folder, too
 
     return run
 
