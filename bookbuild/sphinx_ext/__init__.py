@@ -61,7 +61,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _dress(app: Sphinx) -> None:
     """Connect what makes a page light, accessible and easy to find."""
-    app.add_node(theme.Folded, html=(theme.visit_folded, theme.depart_folded))
     app.connect("config-inited", theme.configure)
     app.connect("config-inited", theme.note_assets)
     app.connect("config-inited", social.configure)

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,16 @@ def reserve_room(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Give each picture of the body its size; load all but the first when they come near."""
-    if "body" not in context:
-        return
-    first, found = True, _IMG.search(context["body"])
+    if "body" in context:
+        copies = {f"_images/{copy}": name for name, copy in app.builder.images.items()}
+        place = count()
 
-    def sized(match: re.Match[str]) -> str:
-        nonlocal first
-        lazy, first = not first, False
-        return _sized(match[0], _file(app, match[0]), lazy=lazy)
+        def sized(tag: re.Match[str]) -> str:
+            source = re.search(r'src="[./]*([^"]*)"', tag[0])
+            name = copies.get(source[1]) if source else None
+            return _sized(tag[0], Path(app.srcdir) / name if name else None, lazy=next(place) > 0)
 
-    context["body"] = _IMG.sub(sized, context["body"]) if found else context["body"]
+        context["body"] = _IMG.sub(sized, context["body"])
 
 
 def size(path: Path) -> tuple[int, int] | None:
@@ -66,15 +67,6 @@ def size(path: Path) -> tuple[int, int] | None:
         return (round(float(box[1])), round(float(box[2]))) if box else None
     width, height = (round(float(f[1]) * _PIXELS[f[2]]) for f in found if f)
     return width, height
-
-
-def _file(app: Sphinx, tag: str) -> Path | None:
-    source = re.search(r'src="([^"]*)"', tag)
-    folder, _, name = source[1].partition("_images/") if source else ("", "", "")
-    names: dict[str, str] = {copy: original for original, copy in app.builder.images.items()}
-    if folder.strip("./") or name not in names:
-        return None
-    return Path(app.srcdir) / names[name]
 
 
 def _sized(tag: str, path: Path | None, *, lazy: bool) -> str:

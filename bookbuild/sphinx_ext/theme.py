@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.locale import admonitionlabels
 
-from bookbuild.sphinx_ext import styles
+from bookbuild.sphinx_ext import widgets
 
 TEMPLATES = Path(__file__).with_name("templates")
 # Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
@@ -21,10 +21,6 @@ _UNUSED = re.compile(r"thebe|toggle|design-tabs|DOCUMENTATION_OPTIONS\.")
 _CORNER = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
-
-
-class Folded(nodes.General, nodes.Element):
-    """What a click on its title opens: `details`, which needs no script."""
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -46,14 +42,14 @@ def note_assets(app: Sphinx, config: Config) -> None:
 def trim_files(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Leave the scripts that a page uses, all deferred, and the sheets that the bundle lacks."""
-    scripts = context.get("script_files", [])
-    context["script_files"] = [script for script in scripts if not _UNUSED.search(_told(script))]
+    """Leave the scripts that a page uses, all deferred, and the sheet that `styles` leaves out."""
+    scripts = {f"{s.filename} {s.attributes}": s for s in context.get("script_files", [])}
+    context["script_files"] = [s for told, s in scripts.items() if not _UNUSED.search(told)]
     for script in context["script_files"]:
         if not {"body", "defer", "async"} & script.attributes.keys():
             script.attributes["defer"] = "defer"
     sheets = context.get("css_files", [])
-    context["css_files"] = [sheet for sheet in sheets if not _bundled(sheet)]
+    context["css_files"] = [sheet for sheet in sheets if widgets.STYLE in str(sheet.filename)]
     if "body" in context:
         context["body"] = _plainer(context["body"])
 
@@ -74,25 +70,16 @@ def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if "dropdown" not in node.get("classes", []):
             continue
         title, *rest = _titled(node)
-        classes = [name for name in node["classes"] if name != "dropdown"]
-        kind = type(node).__name__.removesuffix("_node")
-        box = Folded("", *rest, ids=node["ids"], classes=[*classes, kind, "admonition"])
-        box["title"] = title
-        node.replace_self(box)
+        classes = {*node["classes"], type(node).__name__.removesuffix("_node"), "admonition"}
+        name = "".join(f' id="{name}"' for name in node["ids"][:1])
+        opening = f'<details class="{" ".join(sorted(classes))}"{name}>'
+        summary = f'{opening}<summary class="admonition-title">', *title.children, "</summary>"
+        parent, at = node.parent, node.parent.index(node)
+        parent[at : at + 1] = [*map(_raw, summary), *rest, _raw("</details>")]
 
 
-def visit_folded(self: Any, node: Folded) -> None:
-    """Open the element, and give its title."""
-    self.body.append(self.starttag(node, "details"))
-    self.body.append('<summary class="admonition-title">')
-    for child in node["title"].children:
-        child.walkabout(self)
-    self.body.append("</summary>\n")
-
-
-def depart_folded(self: Any, node: Folded) -> None:
-    """Close the element."""
-    self.body.append("</details>\n")
+def _raw(part: nodes.Node | str) -> nodes.Node:
+    return nodes.raw("", part, format="html") if isinstance(part, str) else part
 
 
 def _titled(node: nodes.Element) -> list[nodes.Node]:
@@ -105,15 +92,6 @@ def _titled(node: nodes.Element) -> list[nodes.Node]:
     for link in list(node[0].findall(nodes.reference)):
         link.replace_self(link.children)
     return list(node.children)
-
-
-def _told(script: Any) -> str:
-    return f"{script.filename} {script.attributes}"
-
-
-def _bundled(sheet: Any) -> bool:
-    name = str(sheet.filename).removeprefix("_static/").partition("?")[0]
-    return any(Path(name).match(part) for part in (*styles.PARTS, "*thebe*", "togglebutton.css"))
 
 
 def _plainer(body: str) -> str:
