@@ -1,11 +1,7 @@
-/* What the theme's script leaves undone for who uses keys or prints. */
+/* For who uses keys, and for who prints. */
 "use strict";
 (() => {
-  // It makes what is wider or higher than its box a stop of the tab key, when the window changes. What is unfolded
-  // had no size before.
-  document.addEventListener("toggle", () => dispatchEvent(new Event("resize")), true);
-
-  // It takes the keyboard's place away from a button that was pressed.
+  // The theme's script takes the keyboard's place away from a button that was pressed.
   document.querySelectorAll("button").forEach((button) => { button.blur = () => {}; });
 
   // On paper nothing can be unfolded. What the reader had folded is folded again afterwards.
