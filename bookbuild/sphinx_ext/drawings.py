@@ -8,17 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from scour import scour
 from sphinx.application import Sphinx
 
 from bookbuild import store
 
 OUTPUTS = "jupyter_execute"  # myst-nb's folder; what lies elsewhere is somebody's own file
 _MADE_BY = "<dc:title>Matplotlib"
-_NOTES = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->|<!DOCTYPE.*?>", re.DOTALL)
 _RASTER = re.compile(r"(data:image/png;base64,)\s*([A-Za-z0-9+/=\s]+)")
-_LINK = re.compile(r'((?:href="|url\()#)([^")]+)')
-_ID = re.compile(r'\s+id="([^"]+)"')
-_LONG = re.compile(r"\d+\.\d{3,}")
+# Matplotlib's rule for all elements would win over the attributes that scour makes of styles; what
+# an element inherits does not.
+_FOR_ALL = "*{stroke-linejoin: round; stroke-linecap: butt}"
+_FROM_ABOVE = 'stroke-linejoin="round" stroke-linecap="butt"'
+_OPTIONS = {
+    "strip_xml_prolog": True,
+    "remove_metadata": True,
+    "strip_comments": True,
+    "strip_ids": True,
+    "shorten_ids": True,
+    "indent_type": "none",
+    "newlines": False,
+    # Significant digits: hundredths of a point in a drawing of some hundred points.
+    "digits": 5,
+    "cdigits": 5,
+    "quiet": True,
+}
 
 
 def lighten_all(app: Sphinx, env: Any) -> None:
@@ -39,18 +53,12 @@ def lighten_all(app: Sphinx, env: Any) -> None:
 
 def lighten(svg: str) -> str:
     """The same picture without notes, with short names and numbers; small tables for its pixels."""
-    bare = _RASTER.sub(_with_palette, _NOTES.sub("", svg))
-    targets = dict.fromkeys(name for _, name in _LINK.findall(bare))
-    short = {name: f"_{number:x}" for number, name in enumerate(targets)}
-    linked = _LINK.sub(lambda m: m[1] + short[m[2]], bare)
-    named = _ID.sub(lambda m: f' id="{short[m[1]]}"' if m[1] in short else "", linked)
-    return _LONG.sub(_rounded, named)
-
-
-def _rounded(number: re.Match[str]) -> str:
-    """Five significant digits: hundredths of a point in a drawing of some hundred points."""
-    value = float(number[0])
-    return f"{value:.5g}" if 1e-4 < value < 1e5 else number[0]
+    options = scour.sanitizeOptions()
+    for name, value in _OPTIONS.items():
+        setattr(options, name, value)
+    bare = re.sub(r"<!DOCTYPE.*?>", "", svg, flags=re.DOTALL)
+    inherited = bare.replace(_FOR_ALL, "").replace("<svg ", f"<svg {_FROM_ABOVE} ", 1)
+    return scour.scourString(_RASTER.sub(_with_palette, inherited), options)
 
 
 def _with_palette(found: re.Match[str]) -> str:

@@ -120,15 +120,15 @@ def rasters(svg):
 
 def test_a_lightened_drawing_has_its_size_its_lines_and_its_very_pixels(drawing, tmp_path):
     light = drawings.lighten(drawing)
-    assert len(light) < 0.9 * len(drawing)
+    assert len(light) < 0.7 * len(drawing)
     (tmp_path / "old.svg").write_text(drawing)
     (tmp_path / "new.svg").write_text(light)
     assert pictures.size(tmp_path / "new.svg") == pictures.size(tmp_path / "old.svg")
+    # A rule for all elements would win over what scour writes at an element.
+    assert "*{" not in light
+    assert 'stroke-linejoin="round"' in light.split(">")[0]
     assert "#123456" in light
-    assert "stroke-width: 3.25" in light
-    links = set(re.findall(r'(?:href="|url\()#([^")]+)', light))
-    assert links == set(re.findall(r'\sid="([^"]+)"', light)), "what nothing refers to has no name"
-    assert not re.search(r"\d{3}\.\d{3}", light), "five digits are enough"
+    assert 'stroke-width="3.25"' in light
     (before,), (after,) = rasters(drawing), rasters(light)
     assert (before.mode, after.mode) == ("RGBA", "P")
     np.testing.assert_array_equal(np.asarray(before), np.asarray(after.convert("RGBA")))
