@@ -1,5 +1,7 @@
 """Docstrings as plain text, and the list of modules on the API page."""
 
+from pathlib import Path
+
 import docutils.core
 import pytest
 
@@ -50,3 +52,11 @@ def test_private_modules_and_packages_that_define_nothing_are_not_public(tmp_pat
         (tmp_path / name).touch()
     (tmp_path / "r/__init__.py").write_text("def f():\n    pass\n")
     assert public_modules(tmp_path) == ["a", "p.c", "r"]
+
+
+def test_the_api_page_names_every_public_module_of_the_library_and_no_other():
+    root = Path(__file__).parents[2]
+    modules = public_modules(root / "bnlib")
+    page = list_modules((root / "book/api.md").read_text(), modules, "bnlib")
+    shown = [line.split()[-1] for line in page.splitlines() if "automodule" in line]
+    assert sorted(shown) == [f"bnlib.{name}" for name in modules]
