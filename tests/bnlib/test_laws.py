@@ -124,16 +124,6 @@ def test_gate_rates_by_hand():
     np.testing.assert_allclose(laws.saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
 
 
-def test_gate_rates_move_neither_with_a_sign_nor_with_a_common_factor_and_saturation_does():
-    rng = np.random.default_rng(0)
-    gamma, beta = rng.normal(size=50), rng.normal(size=50)
-    np.testing.assert_array_equal(laws.gate_rate(-gamma, beta), laws.gate_rate(gamma, beta))
-    np.testing.assert_allclose(laws.gate_rate(3 * gamma, 3 * beta), laws.gate_rate(gamma, beta))
-    assert not np.allclose(
-        laws.saturation_rate(3 * gamma, 3 * beta), laws.saturation_rate(gamma, beta)
-    )
-
-
 def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise():
     x = np.array([-1.0, 0.0, 1.0])
     assert laws.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)

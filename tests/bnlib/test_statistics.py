@@ -23,12 +23,6 @@ def test_mean_interval_of_one_two_three_by_hand():
     assert all(type(v) is float for v in found)
 
 
-def test_mean_interval_takes_columns(rng):
-    a = rng.normal(size=(5, 3))
-    found = statistics.mean_interval(a)
-    np.testing.assert_allclose(found.low[1], statistics.mean_interval(a[:, 1]).low, rtol=1e-12)
-
-
 def test_mean_interval_covers_at_its_level(rng):
     found = statistics.mean_interval(rng.normal(size=(5, 20_000)))
     share = ((found.low <= 0) & (found.high >= 0)).mean()
