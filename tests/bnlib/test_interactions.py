@@ -3,32 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from oracles.small_networks import SEEDS, X, loss_of, outputs, scalar
 
 from bnlib import interactions as ia
 from bnlib.networks import arms
 from bnlib.orders import MAX_DEPTH, order_sums
 
-SEEDS = (0, 5)
-X = torch.from_numpy(np.random.default_rng(0).normal(0.3, 1.5, (2, 12, 5)))
-Y = torch.from_numpy(np.random.default_rng(1).integers(0, 3, (2, 12)))
 
-
-def loss_of(logits):
-    labels = Y.repeat(len(logits) // 2, 1)
-    each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return each.unflatten(0, labels.shape).mean(1)
-
-
-def network(name="bn", depth=4, activation="tanh", eps=1e-5):
-    """Parameters away from zeros and ones, logits and loss of an arm."""
-    arm = arms.build(name, (5, *(6,) * (depth - 1), 3), SEEDS, X, activation=activation, eps=eps)
-    rng = np.random.default_rng(2)
-    params = {k: v + torch.from_numpy(rng.normal(0, 0.2, v.shape)) for k, v in arm.params.items()}
-
-    def logits(p):
-        return arm.logits(p, X)
-
+def network(name="bn", depth=4, **options):
+    params, logits = outputs(name, depth, **options)
     return params, logits, lambda p: loss_of(logits(p))
 
 
@@ -36,10 +19,6 @@ def descent(loss, params):
     value, grads = ia.gradient(loss, params)
     direction = {name: -grad for name, grad in grads.items()}
     return value, direction, ia.layer_dots(grads, direction).sum(1)
-
-
-def scalar(**values):
-    return {name: torch.tensor([v], dtype=torch.float64) for name, v in values.items()}
 
 
 def toy(fn, params, direction, step):
@@ -119,7 +98,7 @@ def test_every_subset_moves_exactly_its_layers_of_its_network():
 
 def test_parallel_branches_have_interaction_in_the_loss_and_none_in_the_network():
     rng = np.random.default_rng(3)
-    params = {f"W{i}": torch.from_numpy(rng.normal(size=(2, 3, 5))) for i in (1, 2)}
+    params = {f"W{i}": torch.from_numpy(rng.normal(size=(2, 3, 4))) for i in (1, 2)}
 
     def logits(p):
         x = X.repeat(len(p["W1"]) // 2, 1, 1)

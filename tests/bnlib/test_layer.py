@@ -270,46 +270,36 @@ def test_an_empty_batch_changes_no_statistic_and_counts_for_nothing(generator):
         assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
-def refused(error, match, x=(4, 3), dtype=torch.float32, **changes):
-    x = torch.zeros(x, dtype=dtype) if isinstance(x, tuple) else x
-    arguments = {"running_mean": None, "running_var": None, "training": True, **changes}
-    with pytest.raises(error, match=match):
-        batch_norm(x, **arguments)
+DOUBLE = torch.ones(3, dtype=torch.float64)
 
 
-def test_refusals_say_want_got_and_why():
-    refused(
-        ValueError,
-        r"expected m >= 2 rows to normalize over, got 1 .*\(1, 3\).*equals its own mean",
-        (1, 3),
-    )
-    refused(ValueError, r"expected m >= 2 rows.*\(1, 3, 1, 1\)", (1, 3, 1, 1))
-    refused(ValueError, r"expected eps >= 0, got -1e-05: the root", eps=-1e-5)
-    refused(ValueError, r"expected eps >= 0, got nan", eps=float("nan"))
-    refused(ValueError, r"weight: expected shape \(3,\).*got \(4,\)", weight=torch.ones(4))
-    refused(ValueError, r"bias: expected shape \(3,\).*got \(1,\)", bias=torch.ones(1))
-    refused(ValueError, "expected an input of at least 2 axes", (3,))
-    refused(
-        TypeError,
-        "expected a real floating dtype, got torch.int64, .*input.float",
-        dtype=torch.int64,
-    )
-    refused(TypeError, "got torch.complex64", dtype=torch.complex64)
-    double = torch.ones(3, dtype=torch.float64)
-    refused(
-        TypeError, r"weight: expected torch.float32 .*got torch.float64.*cast one", weight=double
-    )
-    refused(
-        TypeError,
-        "weight: expected torch.float16 or torch.float32",
-        dtype=torch.float16,
-        weight=double,
-    )
-    refused(ValueError, "running_mean alone", running_mean=torch.zeros(3))
-    refused(ValueError, "running_var alone", running_var=torch.zeros(3))
-    refused(
-        ValueError, "expected running_mean and running_var in evaluation, got None", training=False
-    )
+@pytest.mark.parametrize(
+    ("shape", "dtype", "changes", "message"),
+    [
+        ((1, 3), "float32", {}, r"m >= 2 rows to normalize over, got 1 .*\(1, 3\).*its own mean"),
+        ((1, 3, 1, 1), "float32", {}, r"expected m >= 2 rows.*\(1, 3, 1, 1\)"),
+        ((3,), "float32", {}, "expected an input of at least 2 axes"),
+        ((4, 3), "int64", {}, "expected a real floating dtype, got torch.int64, .*input.float"),
+        ((4, 3), "complex64", {}, "got torch.complex64"),
+        ((4, 3), "float32", {"eps": -1e-5}, "expected eps >= 0, got -1e-05: the root"),
+        ((4, 3), "float32", {"eps": float("nan")}, "expected eps >= 0, got nan"),
+        ((4, 3), "float32", {"weight": torch.ones(4)}, r"weight: expected shape \(3,\).*\(4,\)"),
+        ((4, 3), "float32", {"bias": torch.ones(1)}, r"bias: expected shape \(3,\).*\(1,\)"),
+        ((4, 3), "float32", {"weight": DOUBLE}, "expected torch.float32 .*float64.*cast one"),
+        ((4, 3), "float16", {"weight": DOUBLE}, "expected torch.float16 or torch.float32"),
+        ((4, 3), "float32", {"running_mean": torch.zeros(3)}, "running_mean alone"),
+        ((4, 3), "float32", {"running_var": torch.zeros(3)}, "running_var alone"),
+        ((4, 3), "float32", {"training": False}, "expected running_mean and running_var in eval"),
+    ],
+)
+def test_refusals_say_want_got_and_why(shape, dtype, changes, message):
+    given = {"running_mean": None, "running_var": None, "training": True, **changes}
+    wrong_type = dtype != "float32" or changes.get("weight") is DOUBLE
+    with pytest.raises(TypeError if wrong_type else ValueError, match=message):
+        batch_norm(torch.zeros(shape, dtype=getattr(torch, dtype)), **given)
+
+
+def test_layers_refuse_other_channels_and_axes():
     with pytest.raises(ValueError, match=r"weight: expected shape \(5,\).*got \(3,\)"):
         BatchNorm1d(3)(torch.zeros(4, 5))
     with pytest.raises(ValueError, match="expected 4D input"):

@@ -18,12 +18,18 @@ def loss_of(logits):
     return each.unflatten(0, labels.shape).mean(1)
 
 
-def network(name="bn", depth=3, activation="tanh", eps=1e-5):
-    """Parameters away from zeros and ones, and the loss, of two networks of an arm."""
+def outputs(name="bn", depth=3, activation="tanh", eps=1e-5):
+    """Parameters away from zeros and ones, and the logits, of two networks of an arm."""
     arm = arms.build(name, (4, *(3,) * (depth - 1), 3), SEEDS, X, activation=activation, eps=eps)
     rng = np.random.default_rng(2)
     params = {k: v + torch.from_numpy(rng.normal(0, 0.2, v.shape)) for k, v in arm.params.items()}
-    return params, lambda p: loss_of(arm.logits(p, X))
+    return params, lambda p: arm.logits(p, X)
+
+
+def network(*given, **options):
+    """The same parameters, and the loss."""
+    params, logits = outputs(*given, **options)
+    return params, lambda p: loss_of(logits(p))
 
 
 def hessian(params, loss):
