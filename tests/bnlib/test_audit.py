@@ -176,28 +176,21 @@ def test_a_layer_that_cannot_be_read_is_skipped_with_a_reason(change, reason, sa
 
 
 class Attack:
-    """A pickle of this would write a file on loading."""
+    """A pickle of this would make a file on loading."""
 
-    def __init__(self, victim):
-        self.victim = victim
-
-    def __reduce__(self):
-        return (Path.write_text, (self.victim, "owned"))
-
-
-class Shell:
-    def __init__(self, victim):
-        self.victim = victim
+    def __init__(self, call, *given):
+        self.reduced = call, given
 
     def __reduce__(self):
-        return (os.system, (f"touch {self.victim}",))
+        return self.reduced
 
 
-@pytest.mark.parametrize("attack", [Attack, Shell])
+@pytest.mark.parametrize("by", ["python", "shell"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(attack, zipped, save, tmp_path):
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(by, zipped, save, tmp_path):
     victim = tmp_path / "victim"
-    content = state(a=sound()) | {"extra": attack(victim)}
+    calls = {"python": (Path.write_text, victim, "owned"), "shell": (os.system, f"touch {victim}")}
+    content = state(a=sound()) | {"extra": Attack(*calls[by])}
     result = run(save(content, _use_new_zipfile_serialization=zipped))
     assert result.exit_code == 2
     assert "refused" in result.stderr
@@ -212,29 +205,22 @@ def test_a_whole_module_is_refused_and_the_message_says_what_to_save(save):
     assert "model.state_dict()" in result.stderr
 
 
-def truncated(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def text(path):
-    path.write_text("hello")
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
 def other_zip(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "no pickle here")
 
 
-def directory(path):
-    path.unlink()
-    path.mkdir()
+DAMAGE = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "text": lambda path: path.write_text("hello"),
+    "empty": lambda path: path.write_bytes(b""),
+    "another zip": other_zip,
+    "directory": lambda path: (path.unlink(), path.mkdir()),
+    "missing": Path.unlink,
+}
 
 
-@pytest.mark.parametrize("damage", [truncated, text, empty, other_zip, directory, Path.unlink])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
 def test_a_damaged_file_is_unreadable_and_says_so(damage, name, tmp_path):
     path = tmp_path / name

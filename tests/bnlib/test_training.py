@@ -245,16 +245,12 @@ def test_first_step_of_gradient_descent_by_hand():
     net = SeedBatchedMLP(Spec((1, 1), norm=()), [5])
     net.params = {"W1": torch.tensor([[[2.0]]]).double(), "b1": torch.zeros(1, 1).double()}
     seen = []
-    training.train(
-        net,
-        [[2.0]],
-        [[1.0]],
-        steps=1,
-        batch=1,
-        lr=1 / 16,
-        loss="mse",
-        on_step=lambda step: seen.append((float(step.loss), float(step.grads["W1"]))),
-    )
+
+    def watch(step):
+        seen.append((float(step.loss), float(step.grads["W1"])))
+
+    how = {"steps": 1, "batch": 1, "lr": 1 / 16, "loss": "mse"}
+    training.train(net, [[2.0]], [[1.0]], **how, on_step=watch)
     assert seen == [(9.0, 12.0)]
     assert net.params["W1"].item() == 2.0 - 12 / 16
     assert net.params["b1"].item() == -6 / 16
