@@ -8,13 +8,18 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
+import matplotlib as mpl
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from matplotlib import pyplot as plt
 
 from bnlib.parameters import check
+from bnlib.plots.style import use_style
 from bnlib.results import collect, read_outputs
 from bookbuild import execute as ex
 from bookbuild import notebook as nb
@@ -101,12 +106,16 @@ def test_its_parameters_are_the_settings_of_its_chapter(path):
 
 @every_notebook
 def test_a_small_run_without_a_kernel_gives_what_the_executed_notebook_gives(path):
-    chapter = _chapter(path)
-    sections = chapter.run(chapter.Settings(**_smoke(path.stem)))
-    records, claims = collect(sections.values())
+    records, claims, _ = _run(path)
     executed = read_outputs(_executed(_small(path)))
     assert (records, claims) == executed
     assert [list(part) for part in (records, claims)] == [list(part) for part in executed]
+
+
+@every_notebook
+def test_its_figures_draw_without_a_warning_and_every_panel_is_named_and_has_data(path):
+    *_, lacking = _run(path)
+    assert lacking == []
 
 
 @every_notebook
@@ -117,6 +126,46 @@ def test_its_code_is_short_and_hands_nothing_over_by_itself(path):
         assert not any(re.match(r"(record|claim)\(", line) for line in lines)
         if not {"hide-input", "parameters"} & set(tags):
             assert len(lines) <= LONGEST_OPEN_CELL, lines[0]
+
+
+@cache
+def _run(path):
+    """Records and claims of a small run without a kernel, and what its figures lack."""
+    chapter = _chapter(path)
+    sections = chapter.run(chapter.Settings(**_smoke(path.stem)))
+    lacking = []
+    with mpl.rc_context():
+        use_style()
+        for name, section in sections.items():
+            for figure, draw in section.figures.items():
+                drawn = draw()
+                drawn.canvas.draw()  # a bad label or limit warns only here
+                lacking += [f"{name}, {figure}: no {what}" for what in _lacking(drawn)]
+                plt.close(drawn)
+    return *collect(sections.values()), lacking
+
+
+def _lacking(figure):
+    """What a reader misses who wants to know what is seen; axes on one place are one panel."""
+    shared, panels = figure.get_supxlabel() + figure.get_supylabel(), {}
+    for ax in figure.axes:
+        if ax.axison:
+            panels.setdefault(ax.get_position().bounds, []).append(ax)
+    if panels and not figure.get_suptitle() and not any(map(_title, figure.axes)):
+        yield "title"
+    for number, axes in enumerate(panels.values()):
+        names = [_title(ax) + ax.get_xlabel() + ax.get_ylabel() for ax in axes]
+        if not any([shared, *names]):
+            yield f"name of panel {number}"
+        if not any(ax.has_data() for ax in axes):
+            yield f"data in panel {number}"
+        drawn = [line for ax in axes for line in ax.lines if len(line.get_xdata())]
+        if not all(np.isfinite(line.get_xydata()).all(axis=1).any() for line in drawn):
+            yield f"finite number on a line of panel {number}"
+
+
+def _title(ax):
+    return "".join(map(ax.get_title, ("left", "center", "right")))
 
 
 @pytest.mark.slow
