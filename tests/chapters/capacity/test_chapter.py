@@ -2,20 +2,8 @@
 
 import json
 
-import pytest
-
 from bnlib.chapters import capacity
 from bnlib.chapters.capacity import measure, stored
-
-
-@pytest.mark.parametrize("rates", [[0], [0.1, 1000], [True], ["0.1"], []])
-def test_rates_outside_their_range_are_refused(rates):
-    with pytest.raises(ValueError, match="parameter 'rates': expected "):
-        capacity.Settings(rates=rates)
-
-
-def test_rates_may_come_in_any_order_and_whole():
-    assert capacity.Settings(rates=[999, 0.1]).rates == [999, 0.1]
 
 
 def test_the_stored_table_is_the_one_that_its_program_computes():

@@ -1,0 +1,56 @@
+"""What each chapter's own rules of its parameters refuse, by name and with the reason."""
+
+import importlib
+
+import pytest
+
+ASCENDING = "positive numbers, ascending"
+POWERS = "3 or more powers, ascending"
+REFUSED = {
+    "capacity": {"rates": [([0], "learning"), ([True], "learning"), (["0.1"], "learning")]},
+    "covariate_shift": {
+        "arms": [(["none", "bnn"], "did you mean 'bn'"), (["none"], "none and bn among them")],
+        "activations": [(["rellu"], "did you mean 'relu'")],
+        "rate_rules": [(["same rates"], "did you mean 'same rate'"), ([], "a list with entries")],
+        "depths": [([1], "whole numbers from 2 on")],
+        "rates": [([1.0, 0.1], ASCENDING)],
+        "raw_steps": [([0.0, 0.1], ASCENDING)],
+        "matched_steps": [(["a"], ASCENDING)],
+        "noise_depths": [([6, 8], "one of at least 10")],
+        "sizes": [([[32, 1]], "pairs")],
+    },
+    "interactions": {
+        "others": [
+            (["layernorm"], "did you mean 'layer-norm'"),
+            (["layer-norm", "bn"], "none of none, frozen, bn"),
+        ],
+        "activations": [(["tanh"], "relu among them")],
+        "depths": [([2, 3], "one of at least 4, which decides")],
+        "line_depths": [([4, 4], "at least 2 different numbers")],
+        "r_values": [([0.5, 0.1], ASCENDING)],
+        "c_values": [(["x"], ASCENDING)],
+    },
+    "learning_rate": {
+        "activations": [(["tanh"], "relu among them"), (["relu", "rleu"], "did you mean 'relu'")],
+        "arms": [(["none"], "none and bn among them"), (["bn", "none", "layernorm"], "did you")],
+        "depths": [([], "entries"), ([1], r"one in \[2, 64\], got 1"), ([2.5], "whole numbers")],
+        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), (["0", "1", "2"], POWERS)],
+    },
+    "misconceptions": {"seeds": [(7, "one in")]},
+    "trained_networks": {"nets": [([], "a list"), (["lite0", "lite0"], "once"), (["lite3"], "")]},
+}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "value", "reason"),
+    [
+        (chapter, name, *case)
+        for chapter, parameters in REFUSED.items()
+        for name, cases in parameters.items()
+        for case in cases
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(chapter, name, value, reason):
+    settings = importlib.import_module(f"bnlib.chapters.{chapter}").Settings
+    with pytest.raises(ValueError, match=f"^parameter '{name}': expected .*{reason}"):
+        settings(**{name: value})
