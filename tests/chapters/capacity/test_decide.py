@@ -10,20 +10,10 @@ from bnlib.results import Claim
 from bnlib.statistics import Interval
 
 NOISE = np.array([0.0, 0.001, -0.001, 0.002, -0.002, 0.0])
-SOUND = {"none": 1e-13, "gamma": 1e-10, "beta": 2.0}
 
 
-@pytest.mark.parametrize(
-    ("residual", "ranks", "lowest", "verdict"),
-    [
-        (SOUND, [3, 3, 2], 0.99, "holds"),
-        (SOUND | {"gamma": 1.1e-10}, [3, 3, 2], 0.99, "fails"),
-        (SOUND, [3, 3, 3], 0.99, "fails"),
-        (SOUND, [3, 3, 2], 0.989, "fails"),
-    ],
-)
-def test_kinks_need_residual_ranks_and_floor(residual, ranks, lowest, verdict):
-    assert decide.kink(residual, ranks, lowest).verdict == verdict
+def kink(ranks=(3, 3, 2), lowest=0.99, gamma=1e-10):
+    return decide.kink({"none": 1e-13, "gamma": gamma, "beta": 2.0}, list(ranks), lowest)
 
 
 def scores(limit=0.5, **score):
@@ -31,97 +21,90 @@ def scores(limit=0.5, **score):
     return Arms({}, filled, np.full(3, limit))
 
 
-def test_one_seed_over_the_ceiling_at_depth_one_or_not_over_it_at_depth_two_decides():
-    deep = scores(none=[0.6, 0.6, 0.51])
-    assert decide.band_ceiling([scores(), scores()], deep).verdict == "holds"
-    over = scores(gamma=[0.5, 0.5, 0.501])
-    assert decide.band_ceiling([scores(), over], deep).verdict == "fails"
-    assert decide.band_ceiling([scores()], scores(none=[0.6, 0.6, 0.5])).verdict == "fails"
+DEEP, OVER = scores(none=[0.6, 0.6, 0.51]), scores(gamma=[0.5, 0.5, 0.501])
+WAVE, LOST = scores(beta=[0.1, 0.12, 0.1]), scores(beta=[0.1, 0.9, 0.1])
+BAND, UNDER = scores(beta=[0.9, 0.92, 0.9]), scores(0.95, beta=[0.9, 0.92, 0.9])
 
 
-def test_beta_restores_what_it_wins_against_gamma_and_the_limit():
-    wave, lost = scores(beta=[0.1, 0.12, 0.1]), scores(beta=[0.1, 0.9, 0.1])
-    band, under = scores(beta=[0.9, 0.92, 0.9]), scores(0.95, beta=[0.9, 0.92, 0.9])
-    assert decide.beta_restores(wave, band).verdict == "holds"
-    assert decide.beta_restores(wave, under).verdict == "partly"
-    assert decide.beta_restores(lost, band).verdict == "partly"
-    assert decide.beta_restores(lost, under).verdict == "fails"
-
-
-@pytest.mark.parametrize(
-    ("quadrature", "verdict"),
-    [([0.01, 0.049], "holds"), ([0.01, 0.05], "partly"), ([0.05, 0.3], "fails")],
-)
-def test_nearly_linear_is_below_five_percent(quadrature, verdict):
+def linear(*quadrature):
     shares = pd.DataFrame({"quadrature": quadrature, "formula": quadrature, "low": 0, "high": 1})
-    assert decide.linear_regime(shares.set_axis(["a", "b"])).verdict == verdict
+    return decide.linear_regime(shares.set_axis(["a", "b"]))
 
 
-@pytest.mark.parametrize(
-    ("errors", "verdict"),
-    [
-        ([9.5, 9.5], "holds"),  # 0.5 is 2 % of 25
-        ([9.51, 9.51], "partly"),
-        ([9.0 - 1e-8, 9.0], "fails"),
-    ],
-)
-def test_no_seed_is_below_its_floor_and_the_mean_not_far_above_it(errors, verdict):
-    assert decide.output_floor({"gamma": np.array(errors)}, {"gamma": 9.0}).verdict == verdict
+def floor(*errors):
+    return decide.output_floor({"gamma": np.array(errors)}, {"gamma": 9.0})
 
 
-def cells(**changed):
+def scale(**at):
+    """Chance in the blind cells, learning in the others, but for those that are given."""
     chance, learned = Interval(0.5, 0.4, 0.6), Interval(0.9, 0.71, 1.0)
     keys = [(norm, design, mode) for norm in NORMS for design in DESIGNS for mode in "te"]
-    return {key: chance if key[:2] in CHANCE else learned for key in keys} | changed.get("at", {})
+    given = {(name, "batch", "t" if name == "BN" else "e"): Interval(*v) for name, v in at.items()}
+    return decide.batch_scale({k: chance if k[:2] in CHANCE else learned for k in keys} | given)
 
 
-def test_chance_must_lie_in_the_blind_cells_and_the_others_must_learn():
-    assert decide.batch_scale(cells()).verdict == "holds"
-    assert (
-        decide.batch_scale(cells(at={("BN", "batch", "t"): Interval(0.5, 0.5, 0.6)})).verdict
-        == "holds"
-    )
-    off = Interval(0.56, 0.51, 0.6)
-    assert decide.batch_scale(cells(at={("BN", "batch", "t"): off})).verdict == "fails"
-    weak = Interval(0.8, 0.7, 0.9)
-    assert decide.batch_scale(cells(at={("plain", "batch", "e"): weak})).verdict == "fails"
-
-
-@pytest.mark.parametrize(
-    ("error", "restored", "low", "verdict"),
-    [
-        (0.019, "holds", 0.51, "holds"),
-        (0.019, "holds", 0.5, "partly"),
-        (0.02, "holds", 0.51, "partly"),
-        (0.019, "partly", 0.5, "fails"),
-    ],
-)
-def test_information_comes_back_fixed_or_with_the_batch(error, restored, low, verdict):
+def information(error, restored, low):
     kinks = Claim("capacity-beta-restores", restored, "Evidence.")
-    claim = decide.any_information(error, kinks, Interval(low, low, low))
-    assert claim.verdict == verdict
-    assert f"{['fails', 'partly', 'holds'].index(restored)} of 2 tasks" in claim.evidence
+    return decide.any_information(error, kinks, Interval(low, low, low))
 
 
-def test_absorption_is_to_rounding_and_impossible_is_more_than_a_thousandth():
-    assert decide.absorption({"a": 1e-12}, {"b": 0.0011}).verdict == "holds"
-    assert decide.absorption({"a": 1.1e-12}, {"b": 0.0011}).verdict == "fails"
-    assert decide.absorption({"a": 1e-12}, {"b": 0.001}).verdict == "fails"
+def logits(gap, stays, goes):
+    least, mean = np.array([stays, 2.0]), np.array([goes, goes])
+    return decide.logit_floor(gap, {"none": least, "beta": least, "gamma": mean, "both": mean})
+
+
+def needed(*verdicts):
+    rows = [decide.Compared("d", str(i), "none", 0, 0, 0, 1, v) for i, v in enumerate(verdicts)]
+    return decide.ablation(decide.Judged("this run", [], rows, 0))
 
 
 @pytest.mark.parametrize(
-    ("gap", "stays", "goes", "verdict"),
+    ("claim", "verdict"),
     [
-        (1e-10, 0.98, 0.99, "holds"),
-        (2e-10, 0.98, 0.99, "fails"),
-        (1e-10, 0.979, 0.99, "fails"),
-        (1e-10, 0.98, 1.0, "fails"),
+        (kink(), "holds"),
+        (kink(gamma=1.1e-10), "fails"),
+        (kink(ranks=(3, 3, 3)), "fails"),
+        (kink(lowest=0.989), "fails"),
+        (decide.band_ceiling([scores(), scores()], DEEP), "holds"),
+        (decide.band_ceiling([scores(), OVER], DEEP), "fails"),  # one seed over it at depth one
+        (decide.band_ceiling([scores()], scores(none=[0.6, 0.6, 0.5])), "fails"),  # or not at two
+        (decide.beta_restores(WAVE, BAND), "holds"),
+        (decide.beta_restores(WAVE, UNDER), "partly"),
+        (decide.beta_restores(LOST, BAND), "partly"),
+        (decide.beta_restores(LOST, UNDER), "fails"),
+        (linear(0.01, 0.049), "holds"),
+        (linear(0.01, 0.05), "partly"),
+        (linear(0.05, 0.3), "fails"),
+        (floor(9.5, 9.5), "holds"),  # 0.5 is 2 % of 25
+        (floor(9.51, 9.51), "partly"),
+        (floor(9.0 - 1e-8, 9.0), "fails"),
+        (scale(), "holds"),
+        (scale(BN=(0.5, 0.5, 0.6)), "holds"),
+        (scale(BN=(0.56, 0.51, 0.6)), "fails"),
+        (scale(plain=(0.8, 0.7, 0.9)), "fails"),
+        (information(0.019, "holds", 0.51), "holds"),
+        (information(0.019, "holds", 0.5), "partly"),
+        (information(0.02, "holds", 0.51), "partly"),
+        (information(0.019, "partly", 0.5), "fails"),
+        (decide.absorption({"a": 1e-12}, {"b": 0.0011}), "holds"),
+        (decide.absorption({"a": 1.1e-12}, {"b": 0.0011}), "fails"),
+        (decide.absorption({"a": 1e-12}, {"b": 0.001}), "fails"),
+        (logits(1e-10, 0.98, 0.99), "holds"),
+        (logits(2e-10, 0.98, 0.99), "fails"),
+        (logits(1e-10, 0.979, 0.99), "fails"),
+        (logits(1e-10, 0.98, 1.0), "fails"),
+        (needed("worse", "worse", "equivalent"), "holds"),
+        (needed("worse", "equivalent"), "partly"),
+        (needed("equivalent", "undecided"), "fails"),
     ],
 )
-def test_the_logit_floor_binds_none_and_beta_alone(gap, stays, goes, verdict):
-    least, mean = np.array([stays, 2.0]), np.array([goes, goes])
-    over = {"none": least, "beta": least, "gamma": mean, "both": mean}
-    assert decide.logit_floor(gap, over).verdict == verdict
+def test_a_rule_turns_at_its_edge(claim, verdict):
+    assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(("restored", "tasks"), [("holds", 2), ("partly", 1), ("fails", 0)])
+def test_information_counts_the_tasks_that_beta_restores(restored, tasks):
+    assert f"{tasks} of 2 tasks" in information(0.019, restored, 0.51).evidence
 
 
 def run(arm, accuracy, architecture="relu-1"):
@@ -142,19 +125,6 @@ def test_table_verdicts_need_holm_and_equivalence_needs_the_margin():
     claim = decide.ablation(decide.judge(runs, []))
     assert claim.verdict == "holds"
     assert "1 worse, 0 better, 0 equivalent, 0 undecided; 3 comparisons" in claim.evidence
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "verdict"),
-    [
-        (["worse", "worse", "equivalent"], "holds"),
-        (["worse", "equivalent"], "partly"),
-        (["equivalent", "undecided"], "fails"),
-    ],
-)
-def test_needed_in_most_rows_in_some_or_in_none(verdicts, verdict):
-    rows = [decide.Compared("d", str(i), "none", 0, 0, 0, 1, v) for i, v in enumerate(verdicts)]
-    assert decide.ablation(decide.Judged("this run", [], rows, 0)).verdict == verdict
 
 
 def test_affine_alone_fails_where_normalizing_wins_and_holds_where_all_is_equal():

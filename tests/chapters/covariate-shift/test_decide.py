@@ -82,18 +82,70 @@ def test_the_two_claims_about_shift_are_opposites(readings, reduces, opposite):
     assert claim.evidence == other.evidence
 
 
+def one_object(error, **slopes):
+    return decide.is_interaction(measure.Theorem({}, np.array([]), {}, slopes, error, 0.0), 5)
+
+
+def kept(low, share):
+    gain = decide.Gain(Interval(1.0, low, 2.0), Interval(share, share, share))
+    return decide.noise_harmless(gain, 12)
+
+
+def signed(index, *signs):
+    return pd.DataFrame({"sign": signs, "estimate": 0.0, "low": 0.0, "high": 0.0}, index=index)
+
+
+def smoother(*signs):
+    return decide.smoother("raw", signed(pd.Index(measure.MEASURES), *signs))
+
+
+def uncoupled(*signs):
+    """Of the off-diagonal and of its share, each at the start and trained."""
+    names = ["off", "share"], ["start", "trained"]
+    index = pd.MultiIndex.from_product(names, names=["measure", "state"])
+    return decide.uncoupled(signed(index, *signs), 20)
+
+
+def cures(low, high):
+    factors = {"bn": Interval((low + high) / 2, low, high), "none": Interval(1.0, 1.0, 1.0)}
+    return decide.cures(factors, 256, 256)
+
+
 @pytest.mark.parametrize(
-    ("error", "slopes", "verdict"),
+    ("claim", "verdict"),
     [
-        (1e-8, {"none": 2.7, "bn": 3.3}, "holds"),
-        (1.01e-8, {"none": 3.0, "bn": 3.0}, "fails"),
-        (1e-9, {"none": 3.0, "bn": 2.69}, "fails"),
-        (1e-9, {"none": 3.31, "bn": 3.0}, "fails"),
+        (one_object(1e-8, none=2.7, bn=3.3), "holds"),  # the identity, and third order
+        (one_object(1.01e-8, none=3.0, bn=3.0), "fails"),
+        (one_object(1e-9, none=3.0, bn=2.69), "fails"),
+        (one_object(1e-9, none=3.31, bn=3.0), "fails"),
+        (kept(0.1, 0.8), "holds"),
+        (kept(0.1, 0.799), "partly"),
+        (kept(0.1, 0.3), "partly"),
+        (kept(0.1, 0.299), "fails"),
+        (kept(0.0, 0.9), "partly"),  # no gain, nothing to keep
+        (kept(0.0, 0.1), "partly"),
+        (smoother(-1, -1, -1), "holds"),
+        (smoother(-1, 0, 1), "partly"),
+        (smoother(0, 1, 0), "fails"),
+        (smoother(1, 1, 1), "fails"),
+        (uncoupled(-1, -1, -1, -1), "holds"),
+        (uncoupled(0, 1, -1, -1), "partly"),
+        (uncoupled(-1, 0, -1, 0), "partly"),
+        (uncoupled(0, 1, 0, 0), "fails"),
+        (uncoupled(1, 1, 1, 1), "fails"),
+        (cures(1.001, 1.6), "fails"),
+        (cures(1.0, 1.6), "partly"),
+        (cures(0.8, 1.001), "partly"),
+        (cures(0.8, 1.0), "holds"),
     ],
 )
-def test_one_object_needs_the_exact_identity_and_the_third_order(error, slopes, verdict):
-    theorem = measure.Theorem({}, np.array([]), {}, slopes, error, 0.0)
-    assert decide.is_interaction(theorem, 5).verdict == verdict
+def test_a_rule_turns_at_its_edge(claim, verdict):
+    assert claim.verdict == verdict
+
+
+def test_without_a_gain_the_evidence_says_that_noise_is_not_testable():
+    assert "not testable" in kept(0.0, 0.9).evidence
+    assert "not testable" not in kept(0.1, 0.9).evidence
 
 
 def losses(none, bn, noisy, spread=0.02):
@@ -123,24 +175,6 @@ def test_noise_is_harmless_if_most_of_the_gain_stays(noisy, verdict, kept):
     assert decide.noise_harmless(gain, 12).verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("low", "kept", "verdict"),
-    [
-        (0.1, 0.8, "holds"),
-        (0.1, 0.799, "partly"),
-        (0.1, 0.3, "partly"),
-        (0.1, 0.299, "fails"),
-        (0.0, 0.9, "partly"),
-        (0.0, 0.1, "partly"),
-    ],
-)
-def test_the_edges_of_the_share_that_is_kept(low, kept, verdict):
-    gain = decide.Gain(Interval(1.0, low, 2.0), Interval(kept, kept, kept))
-    claim = decide.noise_harmless(gain, 12)
-    assert claim.verdict == verdict
-    assert ("not testable" in claim.evidence) == (low == 0)
-
-
 @pytest.mark.parametrize("none", [0.1, 0.05])
 def test_where_bn_gains_nothing_or_loses_there_is_nothing_to_keep(none):
     frame = varied(losses(none, 0.1, 0.1), "bn", 0.3 if none == 0.1 else 0.0)
@@ -156,16 +190,6 @@ def test_a_seed_that_diverged_does_not_count_in_the_gain():
     frame.loc[frame.seed == SEEDS - 1, "loss"] = np.inf
     with pytest.raises(ValueError, match="expected 2 seeds on which every arm ends finite, got 1"):
         decide.gains(frame)
-
-
-@pytest.mark.parametrize(
-    ("signs", "verdict"),
-    [([-1, -1, -1], "holds"), ([-1, 0, 1], "partly"), ([0, 1, 0], "fails"), ([1, 1, 1], "fails")],
-)
-def test_smoother_needs_all_three_measures_below_zero(signs, verdict):
-    rows = pd.DataFrame({"sign": signs, "estimate": 0.0, "low": 0.0, "high": 0.0})
-    claim = decide.smoother("raw", rows.set_index(pd.Index(measure.MEASURES)))
-    assert (claim.id, claim.verdict) == ("smoother-raw", verdict)
 
 
 def test_log_ratios_are_those_of_bn_over_none():
@@ -191,34 +215,6 @@ def test_units_are_compared_each_by_itself_and_twice_where_the_loss_can_be_match
     # At a loss of 2 BN is at its start, where its measures are twice those of its end; the other
     # arm comes nearest at its end.
     assert decide.ratio(rows["raw, equal loss"].loc["range"]) == "1.00 (1.00 to 1.00)"
-
-
-@pytest.mark.parametrize(
-    ("start", "trained", "verdict"),
-    [
-        ((-1, -1), (-1, -1), "holds"),
-        ((0, -1), (1, -1), "partly"),
-        ((-1, -1), (0, 0), "partly"),
-        ((0, 0), (1, 0), "fails"),
-        ((1, 1), (1, 1), "fails"),
-    ],
-)
-def test_decoupling_needs_the_off_diagonal_itself(start, trained, verdict):
-    index = pd.MultiIndex.from_product(
-        [["off", "share"], ["start", "trained"]], names=["measure", "state"]
-    )
-    signs = [start[0], trained[0], start[1], trained[1]]
-    rows = pd.DataFrame({"sign": signs, "estimate": 0.0, "low": 0.0, "high": 0.0}, index=index)
-    assert decide.uncoupled(rows, 20).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(1.001, 1.6, "fails"), (1.0, 1.6, "partly"), (0.8, 1.001, "partly"), (0.8, 1.0, "holds")],
-)
-def test_explosion_is_cured_where_the_factor_does_not_exceed_one(low, high, verdict):
-    factors = {"bn": Interval((low + high) / 2, low, high), "none": Interval(1.0, 1.0, 1.0)}
-    assert decide.cures(factors, 256, 256).verdict == verdict
 
 
 def test_the_middle_lies_in_its_interval():
