@@ -41,13 +41,6 @@ def test_one_hot_logits_attain_the_logit_floor_of_equal_shares(k):
     assert measure.one_hot_loss(k) == pytest.approx(floor, abs=1e-12)
 
 
-def test_relu_at_beta_0_keeps_the_same_share_for_every_gamma():
-    exact = 1 - 0.25 / (0.5 - 1 / (2 * np.pi))
-    assert measure.relu_share(0.0) == pytest.approx(exact, rel=1e-14)
-    for gamma in (0.1, 1.0, 8.0):
-        assert nonlinear_share(measure.PHIS["ReLU"], gamma) == pytest.approx(exact, abs=1e-6)
-
-
 @pytest.mark.parametrize("t", [-2.5, -1.0, 0.4, 3.0])
 def test_relu_depends_on_beta_over_gamma_alone_and_quadrature_meets_the_closed_form(t):
     for gamma in (0.5, 3.0):

@@ -5,19 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from bnlib import data, laws, training
+from bnlib import data, laws
 from bnlib.chapters.capacity import measure
-from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import Spec
 
 SEEDS = range(3)
-
-
-def test_features_without_beta_have_rank_three_for_relu_and_two_for_tanh():
-    rank = {key: rank for key, (rank, _) in measure.random_layers(0).items()}
-    assert rank["relu", "none"] == rank["relu", "gamma"] == 3
-    assert rank["tanh", "none"] == 2
-    assert min(rank["relu", "beta"], rank["tanh", "gamma"], rank["tanh", "beta"]) > 3
 
 
 def test_shares_explained_meet_the_exact_predictions():
@@ -70,13 +61,6 @@ def test_quadrature_meets_the_closed_forms():
     assert shares.quadrature["sigmoid"] < 0.05 < shares.quadrature["tanh"]
 
 
-def test_linear_share_falls_with_depth():
-    share = measure.linear_share_by_depth("tanh", 1.0, range(2), depth=3, width=32)
-    assert share.shape == (2, 3)
-    assert (np.diff(share, axis=1) < 0).all()
-    assert (share < 1).all()
-
-
 def test_scale_labels_share_the_scale_in_a_batch_or_not():
     for design, per_batch in (("batch", True), ("sample", False)):
         x, y = measure.scale_rows(design, SEEDS, 5, 1, m=8)
@@ -84,13 +68,6 @@ def test_scale_labels_share_the_scale_in_a_batch_or_not():
         assert np.array_equal(np.abs(x[..., :16]), x[..., 16:])
         constant = (np.diff(y.reshape(3, 5, 8), axis=2) == 0).all()
         assert constant == per_batch
-
-
-def test_batch_norm_cannot_read_the_scale_of_a_batch_but_the_plain_network_can():
-    live = measure.scale_accuracies("plain", "batch", SEEDS, steps=150, tests=20)["t"]
-    assert live.min() > 0.8
-    live = measure.scale_accuracies("BN", "batch", SEEDS, steps=80, tests=20)["t"]
-    assert 0.2 < live.mean() < 0.8
 
 
 @pytest.mark.parametrize(
@@ -113,16 +90,6 @@ def test_a_subset_has_as_many_trained_numbers_as_it_says(subset, numbers, monkey
     assert (row["rate"], row["edge"]) == (0.1, False)  # the only rate is no choice
     assert row["chance"] == pytest.approx(7 / 20)
     assert json.loads(json.dumps(row)) == row
-
-
-def test_gamma_and_beta_alone_move_where_they_alone_are_trained():
-    net = SeedBatchedMLP(Spec((5, 8, 8, 3)), SEEDS)
-    x, y = np.random.default_rng(0).normal(size=(20, 5)), np.arange(20) % 3
-    start = {k: v.clone() for k, v in net.params.items()}
-    part = measure.trained_part("gamma, beta", net)
-    training.train(net, x, y, steps=3, batch=10, lr=0.1, **part)
-    moved = {k.rstrip("0123456789") for k, v in net.params.items() if not v.equal(start[k])}
-    assert moved == {"gamma", "beta"}
 
 
 def small(tmp_path, name="small.npz"):

@@ -68,15 +68,6 @@ def test_own_moves_have_the_matched_predicted_decrease():
     assert (slope * moves).sum() == pytest.approx(-0.5 * pull.loss)
 
 
-def test_arms_cover_the_leak_from_none_to_all():
-    table = measure.scalar_arms(np.random.default_rng(1), r_loss=0.5)
-    assert set(table.arm) == set(measure.ARMS)
-    leaky = table[table.v_eps > 0]
-    assert leaky.leak.min() < 1e-3 < 0.999 < leaky.leak.max()
-    assert (leaky.gradient - leaky.leak).abs().max() <= 1e-12
-    assert leaky.v_eps.to_numpy() == pytest.approx(1 / leaky.leak.to_numpy() - 1)
-
-
 @given(st.integers(0, 10**6))
 def test_vector_chains_ignore_scales_and_offsets_and_nothing_else(seed):
     for name, value in measure.invariances(np.random.default_rng(seed)).items():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from oracles.small_networks import SEEDS, X, inter, network, scalar, step_of
+from oracles.small_networks import SEEDS, X, inter, network, step_of
 
 from bnlib import interactions, landscape
 from bnlib.chapters.covariate_shift import decide, measure
@@ -27,13 +27,6 @@ def losses(at):
 
 
 # The bench
-
-
-def test_rows_are_standardized_and_an_unknown_name_is_refused():
-    assert BENCH.rows.x_train.abs().max() <= 4
-    assert BENCH.rows.classes == 10
-    with pytest.raises(ValueError, match="did you mean 'digits'"):
-        measure.load("digit")
 
 
 def test_frozen_statistics_are_those_of_the_first_batch_so_frozen_starts_as_bn():
@@ -95,18 +88,6 @@ def test_the_best_rate_is_the_one_that_ends_lowest():
 # One object
 
 
-def test_the_integral_of_a_product_by_hand():
-    def product(p):
-        return p["w1"] * p["w2"]
-
-    params = scalar(w1=3.0, w2=-2.0)
-    _, grads = interactions.gradient(product, params)
-    # INT = -0.1 * 0.2 * 3 = 0.1^2 * (-2) * 3, and the integrand is constant in t
-    integral = measure.ics_integral(product, params, grads, 0.1, nodes=1)
-    assert float(integral) == pytest.approx(-0.06)
-    assert float(inter(params, product, grads, 0.1)) == pytest.approx(-0.06)
-
-
 @pytest.mark.parametrize("name", ["none", "bn", "frozen", "layer-norm"])
 def test_the_integral_is_the_interaction_for_a_smooth_network(name):
     params, loss = network(name, depth=4)
@@ -116,35 +97,6 @@ def test_the_integral_is_the_interaction_for_a_smooth_network(name):
     found = measure.ics_integral(loss, params, grads, step, nodes=12)
     assert (exact.abs() > 1e-4).all()
     torch.testing.assert_close(found, exact, rtol=1e-8, atol=0)
-
-
-def test_panels_help_where_the_loss_has_kinks():
-    params, loss = network("none", depth=4, activation="relu")
-    _, grads, _ = step_of(params, loss)
-    exact = inter(params, loss, grads, 1.0)
-    errors = [
-        float(
-            (measure.ics_integral(loss, params, grads, 1.0, nodes=4, panels=n) - exact).abs().max()
-        )
-        for n in (1, 64)
-    ]
-    assert errors[1] < 2e-3 * exact.abs().max()
-    assert errors[1] < 0.2 * errors[0]
-
-
-@pytest.mark.parametrize("name", ["none", "bn"])
-def test_left_endpoint_misses_by_the_cube_of_the_step_and_the_midpoint_by_its_fourth_power(name):
-    params, loss = network(name, depth=4)
-    _, grads, _ = step_of(params, loss)
-    steps, left, middle = 2.0 ** -np.arange(6, 10), [], []
-    for step in steps:
-        exact = inter(params, loss, grads, step)
-        shift = landscape.ics_change(loss, params, grads, step).projection.sum(1)
-        left.append(float((-step * shift - exact).abs().max()))
-        one = measure.ics_integral(loss, params, grads, step, nodes=1)
-        middle.append(float((one - exact).abs().max()))
-    assert np.diff(np.log2(left)).mean() == pytest.approx(-3, abs=0.2)
-    assert np.diff(np.log2(middle)).mean() == pytest.approx(-4, abs=0.3)
 
 
 @pytest.mark.parametrize(("option", "value"), [("nodes", 0), ("panels", 0), ("nodes", 1.5)])
@@ -207,16 +159,6 @@ def test_points_on_the_way_lie_on_the_line_of_equality():
 
 
 # Who shifts less
-
-
-def test_bn_shifts_less_at_the_same_rate_and_more_at_equal_promise():
-    cells = ["relu"], [6], ["same rate", "equal promise"]
-    bench = BENCH._replace(steps=61, every=20)
-    frame = measure.survey_shift(bench, ["none", "bn"], cells, 0.1, [0.1])
-    reading = decide.shift_cells(frame).reading
-    assert reading["relu", 6, "same rate"] == "reduced"
-    assert reading["relu", 6, "equal promise"] == "raised"
-    assert frame["at"].min() == 20, "the start is dropped"
 
 
 def test_outside_relu_only_the_plain_network_and_bn_are_followed():
@@ -299,16 +241,6 @@ def test_noise_moves_distributions_many_times_more_and_gradients_hardly():
     assert shapes == {"loss": (41, 3), "distribution": (40, 3), "relative": (4, 3)}
 
 
-def test_deep_networks_gain_by_bn_and_noisy_bn_keeps_a_good_part_of_it():
-    bench = BENCH._replace(seeds=range(4), steps=60, every=30)
-    frame, walks = measure.survey_noise(bench, 10, [0.1, 1.0], 1.0)
-    gain = decide.gains(frame)
-    assert gain.gain.low > 0
-    assert gain.kept.estimate > 0.3
-    assert set(frame.arm) == set(walks) == {"none", "noisy none", "bn", "noisy bn"}
-    assert frame.accuracy.between(0, 1).all()
-
-
 def test_the_table_of_noise_joins_ends_and_both_shifts_by_depth_and_arm():
     ends = {"rate": 0.1, "loss": [1.0, 3.0], "accuracy": 0.5, "edge": False}
     frame = pd.DataFrame({"L": 6, "arm": "bn", "seed": [0, 1], **ends})
@@ -334,22 +266,6 @@ def test_lines_of_noise_are_a_running_mean_of_the_loss_and_place_gradients_over_
 # Smoothness
 
 
-def test_bn_turns_the_gradient_less_in_every_unit_and_is_smoother_in_raw_units_only():
-    sizes = {"raw": [0.05, 0.4], "matched": [0.1, 1.0], "layer-normalized": [0.1, 1.0]}
-    frame = measure.survey_smoothness(BENCH, ["none", "bn"], 6, 0.1, sizes)
-    signs = {name: rows.sign for name, rows in decide.by_unit(frame, 1.2).items()}
-    assert all(signs[unit]["change"] == -1 for unit in landscape.UNITS)
-    assert signs["raw"]["smoothness"] == -1
-    assert signs["matched"]["smoothness"] == 1
-    near = measure.equal_loss(frame, 1.2)
-    assert len(near) == 3 * 2 * 8
-    assert (near.loss - 1.2).abs().median() < (frame.loss - 1.2).abs().median()
-    band = measure.envelopes(frame)["loss-line"].loc[("raw", "bn")]
-    assert band.index.to_list() == [0, 10, 20, 30, 40, 50]
-    assert (band.low <= band.middle).all()
-    assert (band.middle <= band.high).all()
-
-
 # Explosion
 
 
@@ -368,15 +284,6 @@ def test_bn_and_frozen_statistics_explode_at_the_start_and_no_norm_does_not():
     np.testing.assert_allclose(profiles["bn", 128, 256][:, -1], 1)
     stepped = rows_with(frame, state="one step").groupby("arm").factor.median()
     assert stepped["bn"] != start.factor["bn"]
-
-
-def test_rows_in_few_directions_explode_faster_and_the_mean_of_one_over_variance_says_so():
-    bench, medians = BENCH._replace(seeds=range(3)), {}
-    for name, rows in (("digits", bench), ("independent", bench.independent(512))):
-        frame, _ = measure.survey_growth(rows, ["bn"], 8, [(64, 256)])
-        medians[name] = rows_with(frame, state="start")[["factor", "inverse"]].median()
-    assert medians["digits"].factor > medians["independent"].factor
-    assert medians["digits"].inverse > medians["independent"].inverse + 0.03
 
 
 def test_the_table_of_factors_has_an_arm_a_column_and_the_inverse_of_bn_alone():

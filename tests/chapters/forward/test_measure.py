@@ -4,27 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import laws, reference
 from bnlib.chapters.forward import Settings, measure
-
-
-# Every layout with float64: about 100 terms of size 10, so a few hundred units of 2e-16 at most.
-@pytest.mark.parametrize(("shape", "channel_axis"), measure.LAYOUTS, ids=str)
-@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-13), ("float32", 1e-5)])
-def test_all_layouts_agree(shape, channel_axis, dtype, limit):
-    rng = np.random.default_rng(3)
-    gaps = measure.compare(shape, channel_axis, eps=1e-3, dtype=dtype, rng=rng)
-    assert set(gaps) == {"output", "buffer", "layout"}
-    assert max(gaps.values()) <= limit
-
-
-def test_another_eps_shows_in_output_and_layout_but_not_in_the_buffers(monkeypatch):
-    forward = reference.forward
-    monkeypatch.setattr(reference, "forward", lambda x, g, b, *, eps: forward(x, g, b, eps=2 * eps))
-    gaps = measure.compare((12, 3), 1, eps=0.3, dtype="float64", rng=np.random.default_rng(3))
-    assert gaps["output"] > 1e-3
-    assert gaps["layout"] > 1e-3
-    assert gaps["buffer"] <= 1e-13
 
 
 def net(images, hook):
@@ -85,22 +65,6 @@ def test_the_summary_has_intervals_only_where_layers_can_be_resampled(shapes):
     assert table.layers.tolist() == [2, 1]
 
 
-def test_the_stored_variance_is_told_from_the_other_by_four_rows():
-    (biased, unbiased), used = measure.stored_variance(np.random.default_rng(0))
-    assert biased == pytest.approx(1 / 3)
-    assert max(unbiased, used) <= 1e-11
-
-
-def test_two_moments_and_the_bound_are_met_to_rounding_and_a_flipped_sign_is_not(monkeypatch):
-    _, spread, error = measure.two_moments(np.random.default_rng(1))
-    assert error <= 1e-12
-    assert spread[8][4] == pytest.approx(np.sqrt(0.5))  # where variance is eps
-    excess, short = measure.beyond_the_bound(np.random.default_rng(2))
-    assert max(excess, short) <= 1e-9
-    monkeypatch.setattr(laws, "x_hat_bound", lambda m: np.sqrt(m - 1.5))
-    assert measure.beyond_the_bound(np.random.default_rng(2))[0] > 0.1
-
-
 def test_the_silhouette_has_the_same_order_at_every_stage():
     stages = measure.pipeline(np.random.default_rng(3))
     assert [color for color, _ in stages] == ["input", "input", "normalized", "output"]
@@ -152,13 +116,6 @@ def test_normal_rows_follow_their_law_and_not_the_bell(m, distance):
     assert row["KS to law"] < 0.03 < row["law to normal"] == pytest.approx(distance, abs=1e-3)
     assert row["gap low"] <= 2 * (1 - row["E s_m"]) <= row["gap high"]
     assert len(sample) == 4000
-
-
-def test_noise_of_running_means_covers_its_law_for_ours_and_for_both_readings_of_torch():
-    noise = measure.running_noise(1000, np.random.default_rng(5))
-    for a, interval in noise.ours.items():
-        assert interval.low <= laws.ema_noise(a) <= interval.high, a
-    assert noise.torch["new"].estimate > 3 * noise.torch["old"].estimate
 
 
 def test_a_small_weight_lags_by_the_formula_and_stays_in_its_band():

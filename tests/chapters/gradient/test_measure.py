@@ -45,30 +45,6 @@ def test_pairs_do_not_matter_with_given_statistics(batch):
     assert torch.equal(*outputs)
 
 
-def test_a_bias_before_bn_has_no_gradient_and_one_after_it_has(batch):
-    net = measure.network(2, eps=1e-5)
-    assert measure.bias_share(net, *batch) < 1e-13
-    shift = measure.gradients(net, *batch)["beta1"].abs()
-    assert shift.amin() < shift.amax()
-    assert shift.amax() > 1e-3
-
-
-def test_a_bias_before_a_padded_convolution_has_no_gradient(batch):
-    x, y = batch
-    share = measure.convolution_bias_share(x[0].reshape(-1, 1, 8, 8), y[0], 0)
-    assert share < 1e-13
-
-
-@pytest.mark.parametrize("eps", [0.0, 1e-5, 0.1])
-@pytest.mark.parametrize("scale", [0.1, 10.0])
-def test_weights_and_their_gradient_obey_the_identity_and_are_orthogonal_only_without_eps(
-    eps, scale, batch
-):
-    relations = measure.weight_relations(2, *batch, eps=eps, scale=scale)
-    assert max(relations.identity, relations.scaling) < 1e-12
-    assert (relations.cosine < 1e-12) == (eps == 0)
-
-
 def test_squared_norms_grow_by_the_squared_step_without_eps(batch):
     growth = measure.norm_growth(2, *batch, eps=0.0, steps=5, lr=0.5)
     assert growth.size.shape == (6, 2, 32)
@@ -150,20 +126,6 @@ def test_the_terms_add_up_to_the_jacobian(rng):
 def test_slopes_of_a_power_law():
     x = np.array([1e-3, 1e-2, 1.0])
     assert measure.log_slope(x, 7 * x**-0.5) == pytest.approx(-0.5)
-
-
-def test_a_far_mean_costs_torch_and_the_folded_order_digits_but_not_the_recentred_one(rng):
-    x = (1e5 + rng.normal(size=(64, measure.CHANNELS))).astype(np.float32)
-    errors = measure.kernel_errors(x, eps=1e-5, digits=40)
-    assert set(errors) == set(measure.KERNELS)
-    assert errors["recentred"] < 4e-7  # a few roundings of 6e-8
-    for name in ("folded", "two-pass", "torch, rows", "torch, images"):
-        assert errors[name] > 1e-4  # u |mu| / sigma is 6e-3
-
-
-def test_every_method_is_accurate_at_a_mean_of_zero(rng):
-    x = rng.normal(size=(64, measure.CHANNELS)).astype(np.float32)
-    assert max(measure.kernel_errors(x, eps=1e-5, digits=40).values()) < 2e-6
 
 
 def test_hard_cases_break_the_plain_orders_and_not_the_recentred_one(rng):

@@ -1,10 +1,8 @@
 """Sections of the chapter: the one random generator of the page, and its smallest example."""
 
 import numpy as np
-import pytest
 
 from bnlib.chapters import gradient as chapter
-from bnlib.chapters.gradient import witnesses
 
 
 def test_a_section_run_twice_draws_the_same_and_hands_on_another_state():
@@ -22,9 +20,3 @@ def test_the_first_witnesses_start_the_generator_of_the_page_from_the_seed():
         for seed in (0, 0, 1)
     ]
     assert states[0] == states[1] != states[2]
-
-
-def test_the_nine_steps_give_the_value_by_hand():
-    hand = witnesses.HAND_CASE
-    steps = chapter.nine_steps(hand.dy, hand.x, hand.gamma, hand.beta, eps=hand.eps)
-    assert steps.values.dx[:, 0] == pytest.approx([2 / 3, -2 / 3, 0], abs=1e-15)

@@ -37,24 +37,6 @@ def test_autodiff_does_not_see_a_wrong_forward_pass_and_the_others_do(case, rng)
     assert all(max(d) > 1e-4 for d in disagreements.values())
 
 
-def test_the_hand_value_is_exact_in_fractions():
-    """The collapse of the nine steps, with tau = 1 so that every number is a fraction."""
-    from fractions import Fraction as F
-
-    x_hat, dy, gamma = (F(-1), F(0), F(1)), (F(1), F(0), F(0)), F(2)
-    mean = sum(dy) / 3
-    along = sum(a * b for a, b in zip(dy, x_hat, strict=True)) / 3
-    dx = tuple(gamma * (d - mean - h * along) for d, h in zip(dy, x_hat, strict=True))
-    assert dx == witnesses.HAND["dx"]
-    assert 3 * along == witnesses.HAND["dgamma"]
-    q = sum((d - mean) ** 2 for d in dy) / 3 - along**2
-    bend = [
-        -gamma * (h * q + 2 * along * (d - mean - h * along))
-        for d, h in zip(dy, x_hat, strict=True)
-    ]
-    assert tuple(bend) == witnesses.HAND["g_x"]
-
-
 def test_richardson_removes_the_quadratic_error():
     def cubic(p):
         return float(p[0] ** 3)

@@ -117,17 +117,6 @@ def test_the_comparison_measures_every_layer_with_every_number_of_images():
     assert dict(table.loc[("b", 2)]) == alone
 
 
-def test_a_student_that_starts_as_its_teacher_comes_nearer_with_larger_batches():
-    school = networks.teachers(2, [0, 1], rows=512)
-    assert not torch.equal(school.weight[0], school.weight[1])
-    (few_mse, few, _), (mse, many, _) = (
-        networks.study(school, "γ, β", m, steps=200) for m in (4, 64)
-    )
-    assert few.shape == (2, 16)
-    assert np.median(many) < np.median(few)
-    assert (mse < few_mse).all()
-
-
 def test_the_comparison_has_every_arm_at_every_size_and_one_longer_run():
     table, by_rows, by_steps = networks.comparison(0, 2, [4, 64], 20)
     assert list(table.columns) == networks.COLUMNS
@@ -164,19 +153,6 @@ def test_d_is_0_at_the_constants_of_the_identity_and_else_the_distance_from_them
         mse, distance, _ = networks.study(school, "γ, β", m=8, steps=5)
         np.testing.assert_allclose(distance, d, atol=1e-12)
         assert (mse.max() < 1e-24) == (d == 0)
-
-
-@pytest.mark.parametrize("recipe", [{"lr": 1e-12}, {"batch": 8, "steps": 100}])
-def test_students_that_do_not_learn_or_do_not_heed_batch_and_length_show_no_trend(
-    monkeypatch, recipe
-):
-    train = training.train
-    monkeypatch.setattr(
-        networks.training, "train", lambda net, x, y, **how: train(net, x, y, **{**how, **recipe})
-    )
-    _, by_rows, by_steps = networks.comparison(0, 4, [4, 64], 50)
-    assert by_rows.high > 0.95
-    assert by_steps.high > 0.95
 
 
 def test_errors_of_whole_images_equal_those_of_their_pooled_rows():

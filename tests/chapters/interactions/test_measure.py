@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnlib import interactions as split
 from bnlib.chapters import interactions as chapter
 from bnlib.chapters.interactions import decide, measure
 
@@ -48,19 +47,6 @@ def test_bn_raises_the_output_interaction_of_trained_nets_though_not_the_losses(
     assert (steps["net"] < 2).all()
 
 
-def test_what_bn_lowers_at_the_start_is_the_curvature_part(steps, loss):
-    signs = measure.differences(loss, "curvature").sign
-    assert signs["relu", 8, "start", "loss", 0.5] == -1
-    np.testing.assert_allclose(steps["curvature"] + steps["network"], steps["int"], atol=1e-12)
-
-
-def test_frozen_statistics_give_most_but_not_all_of_the_reduction_at_the_start(loss):
-    row = measure.frozen_share(loss).loc[("relu", 8, "start", "loss", 0.5)]
-    assert row.high < 0
-    assert 0.5 < row.phi < 0.9
-    assert 0.3 < row["phi low"] <= row.phi <= row["phi high"] < 1.1
-
-
 def test_the_share_of_frozen_statistics_is_a_ratio_of_medians_of_the_same_seeds():
     cell = {"activation": "relu", "L": 8, "state": "start", "matched": "loss", "size": 0.5}
     arms = {"none": 0.0, "frozen": -0.3, "bn": -0.4}
@@ -74,27 +60,6 @@ def test_the_share_of_frozen_statistics_is_a_ratio_of_medians_of_the_same_seeds(
     assert (row["phi low"], row.phi, row["phi high"]) == pytest.approx((0.75, 0.75, 0.75))
 
 
-def test_a_trained_step_misses_its_promise_by_more_with_bn_in_tanh_nets(loss):
-    rows = measure.differences(loss, "miss")
-    assert rows.sign["tanh", 8, "trained", "loss", 0.5] == 1
-    assert rows.sign["tanh", 8, "start", "loss", 0.5] == -1
-    np.testing.assert_allclose(loss.act, 1 - loss.own - loss["int"], atol=1e-12)
-    np.testing.assert_allclose(loss.miss, (1 - loss.act).abs(), atol=1e-12)
-
-
-def test_bn_everywhere_interacts_less_than_bn_at_the_last_hidden_layer(loss):
-    rows = measure.differences(loss, "int", "bn", "bn-last-hidden")
-    assert rows.sign["relu", 8, "start", "loss", 0.5] == -1
-
-
-def test_the_advantage_grows_with_depth_at_the_start():
-    steps = measure.survey(GIVEN, ["none", "bn"], depths=[2, 4, 8], r_values=[0.5])
-    rows = measure.slope_in_depth(steps)
-    assert rows.index.tolist() == [("start", 0.5)]
-    assert (rows.sign == 1).all()
-    assert 0.01 < rows.estimate.iloc[0] < 0.05
-
-
 def test_the_slope_is_the_median_over_pairs_of_depths_and_then_over_seeds():
     gains = {2: [0.0, 0.0, 0.0], 4: [2.0, 4.0, 6.0], 8: [100.0, 4.0, 6.0]}
     frame = pd.DataFrame(
@@ -105,14 +70,6 @@ def test_the_slope_is_the_median_over_pairs_of_depths_and_then_over_seeds():
     )
     # slopes 1, 24.5, 16.7 -> 16.7;  2, 0, 0.67 -> 0.67;  3, 0, 1 -> 1
     assert measure.slope_in_depth(frame).estimate["start", 0.5] == pytest.approx(1.0)
-
-
-def test_orders_above_two_are_minor_but_not_nothing():
-    at = split.problem("none", 6, range(8))
-    orders = measure.orders(at, split.aim(at))
-    assert 0.1 < measure.high_share(orders["loss"]) < 0.4
-    assert orders["gap"].max() <= 1e-12
-    assert orders["inter"].max() <= 1e-12
 
 
 def test_the_identities_of_the_split_hold_for_every_arm():
@@ -140,20 +97,3 @@ def test_other_reasons_leave_out_the_plain_net_where_its_signal_is_gone(monkeypa
     pairs = [("BN - none", "as above"), ("BN - frozen", "as above"), ("BN - frozen", "small")]
     expected = {(s, *pair) for s in ("ReLU, start", "tanh, trained") for pair in pairs}
     assert set(rows.index) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("others", ["layernorm"], "did you mean 'layer-norm'"),
-        ("others", ["layer-norm", "bn"], "none of none, frozen, bn"),
-        ("activations", ["tanh"], "relu among them"),
-        ("depths", [2, 3], "one of at least 4, which decides"),
-        ("line_depths", [4, 4], "at least 2 different numbers"),
-        ("r_values", [0.5, 0.1], "positive numbers, ascending"),
-        ("c_values", ["x"], "positive numbers, ascending"),
-    ],
-)
-def test_a_list_that_the_rules_cannot_use_is_refused(name, value, said):
-    with pytest.raises(ValueError, match=f"parameter '{name}': expected .*{said}"):
-        chapter.Settings(**{name: value})

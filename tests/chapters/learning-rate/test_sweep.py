@@ -11,7 +11,6 @@ from bnlib.chapters.learning_rate.sweep import (
     train_sweep,
 )
 from bnlib.networks import arms
-from bnlib.networks.arms import tiled
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.training import train
 
@@ -57,18 +56,6 @@ def test_one_diverging_model_leaves_every_bit_of_the_others(name):
         np.testing.assert_array_equal(a, kept)
 
 
-def test_a_seed_does_not_depend_on_the_other_seeds_or_rates():
-    x, y = rows()
-    one = arms.build("bn", SIZES, SEEDS[1:], torch.from_numpy(x)[None])
-    alone = train_sweep(one, x, y, [0.2], order=order()[:, 1:], check=20, dtype=torch.float64)
-    np.testing.assert_allclose(run([0.1, 0.2]).loss[:, 1:, 1:], alone.loss, rtol=1e-12)
-
-
-def test_copies_lie_seed_by_seed_inside_each_rate():
-    got = tiled(torch.arange(2.0)[:, None], 3)
-    assert got.flatten().tolist() == [0, 1, 0, 1, 0, 1]
-
-
 def test_reset_gives_hidden_units_their_norm_and_leaves_the_last_layer():
     seen = []
     run(
@@ -93,27 +80,6 @@ def test_a_reset_changes_no_function_of_scale_free_weights_only_without_eps():
         other = at.logits(reset_columns(at.params, norms), batch)
         gaps.append(float((other - at.logits(at.params, batch)).abs().max()))
     assert gaps[0] < 1e-12 < 1e-4 < gaps[1]
-
-
-def test_without_eps_weight_norms_never_shrink_under_plain_gradient_steps():
-    x, y = rows()
-    at = arms.build("bn-no-affine", SIZES, SEEDS, torch.from_numpy(x).expand(2, -1, -1), eps=0.0)
-    sizes = []
-    train_sweep(
-        at,
-        x,
-        y,
-        [0.1, 2.0],
-        order=order(batch=20),
-        check=20,
-        dtype=torch.float64,
-        watch=lambda t, p, g: sizes.append((p["W1"].norm(dim=2).clone(), g["W1"].norm(dim=2))),
-    )
-    w, g = (torch.stack(v) for v in zip(*sizes, strict=True))
-    rate = torch.tensor([0.1, 2.0], dtype=torch.float64).repeat_interleave(2)[:, None]
-    # Pythagoras: the gradient is orthogonal to the weights of its unit, up to rounding.
-    torch.testing.assert_close(w[1:] ** 2, w[:-1] ** 2 + (rate * g[:-1]) ** 2, rtol=1e-9, atol=0)
-    assert bool((rate / w[1:] ** 2 <= (1 + 1e-9) / (2 * w[:-1] * g[:-1])).all())
 
 
 def test_test_rows_are_judged_with_the_statistics_of_the_checked_rows():
