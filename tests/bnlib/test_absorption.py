@@ -1,4 +1,4 @@
-"""Absorption of gamma and beta into neighbors, where it is exact and where it is not."""
+"""Gamma and beta absorbed into a linear layer, directly and through a ReLU."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Orders of chains: hand values, five ways, the bound, and polynomials against forward passes."""
+"""Orders of chains: exact fractions, five ways, the bound, refusals."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The backward pass taken apart agrees with the whole, with torch and with its own algebra."""
+"""The Jacobian and its spectrum against torch, and differences against polynomials."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Closed forms against hand values, quadrature and simulation."""
+"""Closed forms against hand values, quadrature and descent."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""The three passes against autograd, differences, identities, hand values and 60-digit numbers."""
+"""The three passes against autograd, identities and 60-digit numbers.
+
+Differences and a value by hand: tests/chapters/gradient/test_witnesses.py.
+"""
 
 from typing import NamedTuple
 
@@ -57,7 +60,7 @@ def by_autograd(k, eps):
     return [t.detach().numpy() for t in (y, *first, *second)]
 
 
-# --- first and second derivative: three witnesses and a value by hand ---
+# --- first and second derivative ---
 
 
 @pytest.mark.parametrize(("m", "eps", "offset"), CASES)

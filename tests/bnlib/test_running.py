@@ -1,4 +1,4 @@
-"""Running statistics, inference and merging, against torch, pooling and differences."""
+"""Running statistics, inference and merging, against torch and pooling; and test_battery.py."""
 
 import numpy as np
 import pytest

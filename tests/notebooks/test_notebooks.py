@@ -1,4 +1,4 @@
-"""Every chapter, whatever it is about: its form, and a small run whose verdicts must hold."""
+"""Every chapter, whatever it is about: form and figures, and a small run whose verdicts hold."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The parameters of the capacity chapter, and its stored table."""
+"""The stored table of the capacity chapter."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Chains without normalization: known answers, and a flipped sign must be noticed."""
+"""Chains without normalization: known answers."""
 
 import numpy as np
 import pytest

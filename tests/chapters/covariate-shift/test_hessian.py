@@ -1,4 +1,4 @@
-"""Blocks and ends of the Hessian against the exact Hessian, and what the survey finds in them."""
+"""Blocks and ends of the Hessian against the exact Hessian."""
 
 import numpy as np
 import pytest
@@ -93,9 +93,6 @@ def test_hessian_functions_refuse_what_they_cannot_do():
 def test_without_structure_the_share_is_that_of_the_counts():
     params = {"W1": torch.ones(2, 3, 2), "W2": torch.ones(2, 1, 3), "b2": torch.ones(2, 1)}
     assert hessian.iid_share(params) == pytest.approx(1 - (6**2 + 4**2) / 10**2)
-
-
-# The survey
 
 
 def test_both_ends_of_the_spectrum_are_those_of_the_whole_hessian():

@@ -1,4 +1,4 @@
-"""The bench of the chapter, its experiments, and the finding behind every claim."""
+"""The bench of the chapter and its experiments; their findings are the verdicts of a small run."""
 
 import math
 
@@ -261,9 +261,6 @@ def test_lines_of_noise_are_a_running_mean_of_the_loss_and_place_gradients_over_
     assert y[0] == pytest.approx(np.arange(1, 11).mean())
     np.testing.assert_array_equal(lines["relative"]["bn"], [[0, 30, 60], [4, 4, 4]])
     assert len(lines["distribution"]["bn"][0]) == 19
-
-
-# Smoothness
 
 
 # Explosion

@@ -1,4 +1,4 @@
-"""The layer against PyTorch, channels at the right places, laws at values known by hand."""
+"""Channels at the right places, shapes of distributions, laws at values known by hand."""
 
 import numpy as np
 import pytest

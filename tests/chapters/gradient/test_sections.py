@@ -1,4 +1,4 @@
-"""Sections of the chapter: the one random generator of the page, and its smallest example."""
+"""Sections of the chapter: the one random generator of the page."""
 
 import numpy as np
 

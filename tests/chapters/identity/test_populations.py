@@ -1,4 +1,4 @@
-"""Six populations: what is claimed of them, their expected batch deviation, and the error law."""
+"""Six populations: what is claimed of them, and their expected batch deviation."""
 
 from math import comb
 

@@ -1,4 +1,4 @@
-"""The findings behind every claim of the chapter, on a small survey, and its parameters."""
+"""What a small survey finds, and how its tables and slopes are made of it."""
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,6 @@ def steps():
 @pytest.fixture(scope="module")
 def loss(steps):
     return steps[steps.matched == "loss"]
-
-
-# One test a claim: each turns red where a term of the split changes its sign.
 
 
 def test_bn_lowers_the_loss_interaction_at_the_start_and_raises_it_in_a_trained_tanh_net(loss):
