@@ -20,6 +20,7 @@ ARMS = {
     "batch at both ends": Spec((6, 12, 10, 3), input_norm="batch", output_norm="batch"),
     "layer": Spec((6, 12, 10, 3), norm="layer"),
     "layer after relu": Spec((6, 12, 10, 3), norm="layer", order="post", eps=0.3),
+    "layer without shift": Spec((6, 12, 10, 3), norm="layer", shift=False),
     "mean-only": Spec((6, 12, 10, 3), norm="mean-only"),
     "std-only": Spec((6, 12, 10, 3), norm="std-only", eps=0.1),
 }

@@ -153,6 +153,10 @@ def _lacking(figure):
             panels.setdefault(ax.get_position().bounds, []).append(ax)
     if panels and not figure.get_suptitle() and not any(map(_title, figure.axes)):
         yield "title"
+    named = figure.get_supxlabel() + "".join(ax.get_xlabel() for ax in figure.axes)
+    numbered = any(ax.lines and _in_numbers(ax.get_xticklabels()) for ax in figure.axes)
+    if numbered and not named and "$x$" not in figure.get_suptitle():  # a title may name it
+        yield "name of an x axis"
     for number, axes in enumerate(panels.values()):
         names = [_title(ax) + ax.get_xlabel() + ax.get_ylabel() for ax in axes]
         if not any([shared, *names]):
@@ -162,6 +166,10 @@ def _lacking(figure):
         drawn = [line for ax in axes for line in ax.lines if len(line.get_xdata())]
         if not all(np.isfinite(line.get_xydata()).all(axis=1).any() for line in drawn):
             yield f"finite number on a line of panel {number}"
+
+
+def _in_numbers(ticks):
+    return any(re.fullmatch(r"[-−\d.]+|\$.*\d.*\$", tick.get_text()) for tick in ticks)
 
 
 def _title(ax):
