@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnlib import orders
@@ -38,6 +38,7 @@ def test_order_sums_are_binomial_sums_of_the_values_by_size():
         assert found == pytest.approx(want, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(depths, st.integers(0, 2**32 - 1))
 def test_the_moebius_terms_of_all_subsets_give_the_values_back(depth, seed):
     values, masks = drawn(depth, seed), orders.subset_masks(depth)

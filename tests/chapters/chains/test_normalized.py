@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -29,6 +29,7 @@ def test_pulls_are_derivatives_of_the_loss_along_relative_moves(eps):
         assert (up - down) / (2 * h) == pytest.approx(expected, abs=1e-8)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(-8, 2))
 def test_the_lower_pull_is_the_leak_times_the_top_pull(seed, exponent):
     w, x, y = chain(seed)
@@ -38,6 +39,7 @@ def test_the_lower_pull_is_the_leak_times_the_top_pull(seed, exponent):
     assert pull.leak == pytest.approx(eps / ((w[:-1].prod() * x).var() + eps))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_no_subset_term_with_a_lower_factor_survives_only_at_eps_zero(seed):
     w, x, y = chain(seed)
@@ -68,6 +70,7 @@ def test_own_moves_have_the_matched_predicted_decrease():
     assert (slope * moves).sum() == pytest.approx(-0.5 * pull.loss)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_vector_chains_ignore_scales_and_offsets_and_nothing_else(seed):
     for name, value in measure.invariances(np.random.default_rng(seed)).items():
