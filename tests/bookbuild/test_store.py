@@ -222,7 +222,9 @@ def test_two_processes_that_put_one_key_at_once_leave_it_whole_at_every_moment(t
         "book = nbformat.read(sys.argv[1] + '/n/k.ipynb', as_version=4)\n"
         "for i in range(40): put(Path(sys.argv[1]), 'n', 'k', book, seconds=i)"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", script, tmp_path]) for _ in range(2)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    command = [sys.executable, "-c", script, tmp_path]
+    writers = [subprocess.Popen(command, env=env) for _ in range(2)]
     looks = 0
     while any(writer.poll() is None for writer in writers) or not looks:
         assert store.get(tmp_path, "n", "k") is not None

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
@@ -84,16 +83,14 @@ def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_all
 
 
 @every_notebook
-def test_a_small_run_gives_every_expected_verdict_and_finite_values(path):
-    run = _small(path)
-    run.path.unlink(missing_ok=True)
-    ours = _executed(run)
-    records, claims = read_outputs(ours)
+def test_a_small_run_gives_every_expected_verdict_finite_values_and_whole_figures(path):
+    records, claims, lacking = _run(path)
     assert {name: claim["verdict"] for name, claim in claims.items()} == _expected(path.stem)
     assert set(records) == _published_keys(path, default=set(records))
     assert records
     for key, record in records.items():
         assert _finite([record["value"], record["low"], record["high"]]), key
+    assert lacking == []
 
 
 @every_notebook
@@ -102,20 +99,6 @@ def test_its_parameters_are_the_settings_of_its_chapter(path):
     settings = _chapter(path).Settings.declared()
     on_the_page = [parameter._replace(comment="") for parameter in declared.values()]
     assert on_the_page == [parameter._replace(rule=None) for parameter in settings.values()]
-
-
-@every_notebook
-def test_a_small_run_without_a_kernel_gives_what_the_executed_notebook_gives(path):
-    records, claims, _ = _run(path)
-    executed = read_outputs(_executed(_small(path)))
-    assert (records, claims) == executed
-    assert [list(part) for part in (records, claims)] == [list(part) for part in executed]
-
-
-@every_notebook
-def test_its_figures_draw_without_a_warning_and_every_panel_is_named_and_has_data(path):
-    *_, lacking = _run(path)
-    assert lacking == []
 
 
 @every_notebook
@@ -128,7 +111,6 @@ def test_its_code_is_short_and_hands_nothing_over_by_itself(path):
             assert len(lines) <= LONGEST_OPEN_CELL, lines[0]
 
 
-@cache
 def _run(path):
     """Records and claims of a small run without a kernel, and what its figures lack."""
     chapter = _chapter(path)
@@ -178,9 +160,18 @@ def _title(ax):
 
 @pytest.mark.slow
 @every_notebook
-def test_a_small_run_by_hand_gives_the_same_bytes(path, tmp_path):
+def test_an_executed_notebook_gives_what_its_chapter_gives_and_by_hand_the_same_bytes(
+    path, tmp_path
+):
     """Once by our runner, once by plain papermill from another folder: they share only the text."""
-    assert _outputs(_by_hand(path, tmp_path)) == _outputs(_executed(_small(path)))
+    run = _small(path)
+    run.path.unlink(missing_ok=True)
+    executed = _executed(run)
+    records, claims, _ = _run(path)
+    assert (records, claims) == read_outputs(executed)
+    order = [list(part) for part in read_outputs(executed)]
+    assert [list(part) for part in (records, claims)] == order
+    assert _outputs(_by_hand(path, tmp_path)) == _outputs(executed)
 
 
 def _small(path):
