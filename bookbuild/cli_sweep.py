@@ -59,7 +59,7 @@ def sweep_command(
     if scheduler and workers:
         raise click.UsageError("expected --scheduler or --workers, got both")
     try:
-        plan = grids.plan(_found(notebook), words, root=Path.cwd(), notebooks=notebooks)
+        plan = grids.plan(_resolved(notebook), words, root=Path.cwd(), notebooks=notebooks)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     survey = grids.survey(plan)
@@ -112,7 +112,7 @@ def _settled(
         raise click.ClickException(f"the store: {error}. {_AGAIN}") from error
 
 
-def _found(notebook: Path) -> Path:
+def _resolved(notebook: Path) -> Path:
     """The path as given, or the notebook of that name in notebooks/."""
     named = Path("notebooks", f"{notebook}.ipynb")
     if not notebook.is_file() and named.is_file():

@@ -126,7 +126,7 @@ def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
                 reports.append(_report(futures[future], future))
                 bar.update()
                 if bar.disable:
-                    print(f"executed {_told(reports[-1])}", file=sys.stderr, flush=True)
+                    print(f"executed {_in_short(reports[-1])}", file=sys.stderr, flush=True)
         pool.close()
         return reports
     except BaseException:
@@ -136,7 +136,7 @@ def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
         pool.join()
 
 
-def _told(report: Report) -> str:
+def _in_short(report: Report) -> str:
     return f"{report.run.slug}: " + (f"{report.facts['seconds']:.1f} s" if report.ok else "FAILED")
 
 

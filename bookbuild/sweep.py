@@ -41,15 +41,15 @@ def settle(
     if first is None:
         return {}
     failed: dict[str, Report] = {}
-    told: set[str] = set()
+    shown_errors: set[str] = set()
     with connect() as client:
         for run, (facts, text) in _performed(client, plan, chain([first], todo)):
             if text is not None:
                 kind = store.DIRECT if plan.chapter else store.NOTEBOOK
                 store.write_atomically(store.path_of(run.folder, run.slug, run.key, kind), text)
             else:
-                known = {"traceback": []} if facts["error"] in told else {}
-                told.add(facts["error"])
+                known = {"traceback": []} if facts["error"] in shown_errors else {}
+                shown_errors.add(facts["error"])
                 failed[run.key] = Report(run, ok=False, fresh=True, facts=facts | known)
                 bar.write(describe(failed[run.key]), file=sys.stderr)
             bar.set_postfix(failed=len(failed), refresh=False)

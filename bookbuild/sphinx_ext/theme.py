@@ -44,7 +44,7 @@ def trim_files(
 ) -> None:
     """Leave the scripts that a page uses, all deferred, and the sheet that `styles` leaves out."""
     scripts = {f"{s.filename} {s.attributes}": s for s in context.get("script_files", [])}
-    context["script_files"] = [s for told, s in scripts.items() if not _UNUSED.search(told)]
+    context["script_files"] = [s for name, s in scripts.items() if not _UNUSED.search(name)]
     for script in context["script_files"]:
         if not {"body", "defer", "async"} & script.attributes.keys():
             script.attributes["defer"] = "defer"
