@@ -24,8 +24,8 @@ SPELLED = "-interval"  # `<key>-interval` spells, for prose, the ends of the int
 
 Value = bool | int | float | str | list
 
-# myst-nb takes an output with "scrapbook" metadata for its glue store, cutting the length of this
-# prefix off the MIME types; the prefix also keeps front ends from showing the output.
+# myst-nb takes an output with "scrapbook" metadata out of the page and into its glue store, cutting
+# the length of this prefix off the MIME types.
 _HIDDEN = "application/papermill.record/"
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _given: dict[str, tuple[str, int]] = {}
@@ -63,8 +63,13 @@ class Record:
         return cls(key, interval.estimate, unit, interval.low, interval.high)
 
     def publish(self) -> None:
-        """Hand the record to the book, for glue."""
-        data = {f"{_HIDDEN}text/plain": repr(self.value), RECORD_MIME: dict(vars(self))}
+        """Hand the record to the book, for glue; a reader's own notebook shows it as a line."""
+        ends = "" if self.low is None else f", interval {self.low:g} to {self.high:g}"
+        data = {
+            "text/plain": f"{self.key} = {self.value} {self.unit}".rstrip() + ends,
+            f"{_HIDDEN}text/plain": repr(self.value),
+            RECORD_MIME: dict(vars(self)),
+        }
         metadata = {"scrapbook": {"name": self.key, "mime_prefix": _HIDDEN}}
         _emit(f"record {self.key!r}", data, metadata)
 

@@ -48,6 +48,16 @@ def notebook():
     return executed(*CELLS)
 
 
+def test_opened_in_jupyter_each_record_is_a_line(notebook):
+    lines = [output.data["text/plain"] for output in notebook.cells[0].outputs]
+    assert lines == [
+        "first-error = 0.123456 s, interval 0.1 to 0.2",
+        "how-many = 42",
+        "best-method = two-pass",
+        "per-seed = [0.0, 0.5, 1.0]",
+    ]
+
+
 def test_outputs_of_a_kernel_are_read_back_with_their_types(notebook):
     records, claims = results.read_outputs(notebook)
     assert list(records) == ["first-error", "how-many", "best-method", "per-seed"]
