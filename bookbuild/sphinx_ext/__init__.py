@@ -35,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("book_jobs", 0, "")
     app.add_config_value("book_assets", "", "html")
     app.add_directive("ledger", ledger.Ledger)
+    app.add_role("verdict", ledger.Verdict())
     app.add_directive("chapter-map", chapter_map.ChapterMap)
     app.add_directive("status", status.Status)
     app.add_directive("downloads", downloads.Downloads)

@@ -113,7 +113,7 @@ def outdated(app: Sphinx, env: Any, added: set[str], *_: set[str]) -> list[str]:
 
 def _shows_values(env: Any, docname: str) -> bool:
     text = Path(env.doc2path(docname)).read_text(encoding="utf-8")
-    return bool(re.search(r"glue|\{(chapter-map|ledger|status|include)\}|\{\{", text))
+    return bool(re.search(r"glue|\{(chapter-map|ledger|verdict|status|include)\}|\{\{", text))
 
 
 def retitled(app: Sphinx, env: Any) -> list[str]:

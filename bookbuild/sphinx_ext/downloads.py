@@ -18,7 +18,7 @@ from bookbuild import downloads, store
 from bookbuild import notebook as nb
 from bookbuild.sphinx_ext import chapters, ledger
 
-_TOLD = ("statement", "source", "rule")  # of the register's entry on a claim
+_TOLD = ("statement", "source", "kind", "fixed", "rule")  # of the register's entry on a claim
 
 
 class Downloads(SphinxDirective):

@@ -1,5 +1,7 @@
 """The directive `ledger`: the register of claims, joined with the verdicts that notebooks computed.
 
+The role `verdict` shows one of them, by the claim's id, and links to the cell that computed it.
+
 A claim without a verdict, a verdict without a claim in the register, and a verdict other than the
 expected one are warnings, so that a book built with warnings as errors cannot hide them.
 """
@@ -12,13 +14,16 @@ from typing import Any, NamedTuple
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from bnlib.results import VERDICTS, read_outputs
 from bookbuild.sphinx_ext import chapters
 from bookbuild.sphinx_ext.tables import table
 
 logger = logging.getLogger(__name__)
+KINDS = ("proved", "computed", "measured", "cited")
+FIXED = ("registered", "stated before the run", "chosen after a look")
+_WORDS = {"expected": VERDICTS, "kind": KINDS, "fixed": FIXED}
 _LINK = "ledger-link"
 
 
@@ -35,12 +40,13 @@ def register(path: Path) -> list[dict[str, Any]]:
     """The claims of a register file. Raises ValueError for an entry that lacks something."""
     claims = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
     for claim in claims:
-        for field in ("id", "statement", "source", "chapter", "expected", "rule"):
+        for field in ("id", "statement", "source", "chapter", "rule", *_WORDS):
             if field not in claim:
                 raise ValueError(f"{path.name}: claim {claim.get('id')!r} lacks {field!r}")
-        if claim["expected"] not in VERDICTS:
-            got = claim["expected"]
-            raise ValueError(f"{path.name}: {claim['id']}: expected one of {VERDICTS}, got {got!r}")
+        for field, words in _WORDS.items():
+            if claim[field] not in words:
+                where = f"{path.name}: {field} of {claim['id']}"
+                raise ValueError(f"{where}: expected one of {words}, got {claim[field]!r}")
     return claims
 
 
@@ -76,7 +82,7 @@ class Ledger(SphinxDirective):
                 self._warn(f"claim {entry.claim['id']!r}: {entry.problem}")
         for name in unregistered(claims, book):
             self._warn(f"a verdict without an entry in {path.name}: {name}")
-        heads = ["Claim", "Verdict", "What was measured"]
+        heads = ["Claim", "Verdict", "What was found"]
         rows = [[self._claim(entry), _verdict(entry), self._measured(entry)] for entry in entries]
         return [_count(entries), table(self, "ledger", heads, rows)]
 
@@ -107,6 +113,21 @@ class Ledger(SphinxDirective):
         return paragraphs
 
 
+class Verdict(SphinxRole):
+    """The verdict on one claim."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Build the link; warn of an id that no executed chapter gave a verdict on."""
+        book = chapters.of(self.env.app)
+        path = Path(self.env.srcdir) / self.config.book_claims
+        for entry in join(register(path), book):
+            if entry.claim["id"] == self.text and entry.found:
+                return [_link(entry)], []
+        known = f"expected the id of a claim with a verdict, got {self.text!r}"
+        logger.warning(known, location=self.get_location(), type="ledger")
+        return [], []
+
+
 def resolve_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Point the verdicts to their cells; the builder knows the path only now."""
     for node in list(doctree.findall(nodes.reference)):
@@ -129,18 +150,28 @@ def _entry(claim: dict[str, Any], book: dict[str, Any], outputs: dict[str, Any])
 
 
 def _count(entries: list[Entry]) -> nodes.paragraph:
-    count = Counter(entry.found.get("verdict") for entry in entries)
-    parts = ", ".join(f"{verdict}: {count[verdict]}" for verdict in VERDICTS)
-    return nodes.paragraph(
-        "", f"Claims tested: {len(entries)} ({parts}).", classes=["ledger-count"]
-    )
+    verdicts = _counts(VERDICTS, [entry.found.get("verdict") for entry in entries])
+    kinds = _counts(KINDS, [entry.claim["kind"] for entry in entries])
+    words = f"Claims tested: {len(entries)} ({verdicts}). By the kind of evidence: {kinds}."
+    return nodes.paragraph("", words, classes=["ledger-count"])
+
+
+def _counts(words: tuple[str, ...], seen: list[str | None]) -> str:
+    count = Counter(seen)
+    return ", ".join(f"{word}: {count[word]}" for word in words)
 
 
 def _verdict(entry: Entry) -> list[nodes.Node]:
-    verdict = entry.found.get("verdict")
-    if verdict is None:
-        return [nodes.paragraph("", "not computed")]
+    how = f"{entry.claim['kind']}; rule {entry.claim['fixed']}"
+    return [
+        nodes.paragraph("", "", _link(entry) if entry.found else nodes.Text("not computed")),
+        nodes.paragraph("", how, classes=["ledger-kind"]),
+    ]
+
+
+def _link(entry: Entry) -> nodes.reference:
+    verdict = entry.found["verdict"]
     link = nodes.reference("", verdict, internal=True, classes=["verdict", f"verdict-{verdict}"])
     link[_LINK] = (entry.docname, f"claim-{entry.claim['id']}")
     link["refuri"] = ""
-    return [nodes.paragraph("", "", link)]
+    return link

@@ -46,6 +46,8 @@ statement = "The number $n$ is large."
 source = "Nobody"
 chapter = "direct"
 expected = "holds"
+kind = "measured"
+fixed = "registered"
 rule = "n > 1"
 """
 FILES = {

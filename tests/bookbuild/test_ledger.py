@@ -16,6 +16,8 @@ CLAIM = {
     "source": "Nobody",
     "chapter": "forward",
     "expected": "holds",
+    "kind": "measured",
+    "fixed": "registered",
     "rule": "n > 1",
 }
 
@@ -63,5 +65,6 @@ def test_a_register_is_read_and_an_entry_that_lacks_something_is_refused(tmp_pat
     for field in CLAIM:
         with pytest.raises(ValueError, match=f"lacks '{field}'"):
             _register(tmp_path, {k: v for k, v in CLAIM.items() if k != field})
-    with pytest.raises(ValueError, match=r"large: expected one of .*, got 'true'"):
-        _register(tmp_path, CLAIM | {"expected": "true"})
+    for field in ("expected", "kind", "fixed"):
+        with pytest.raises(ValueError, match=rf"{field} of large: expected one of .*, got 'true'"):
+            _register(tmp_path, CLAIM | {field: "true"})
