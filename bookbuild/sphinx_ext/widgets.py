@@ -14,7 +14,12 @@ from sphinx.application import Sphinx
 FOLDER = "widgets"
 STYLE = "widgets.css"
 SHARED = ("core",)
-SCRIPTS = {"identity": ("sample", "identity"), "chain": ("chain",), "gradient": ("gradient",)}
+SCRIPTS = {
+    "bend": ("bend",),
+    "identity": ("sample", "identity"),
+    "chain": ("chain",),
+    "gradient": ("gradient",),
+}
 _HOLDER = re.compile(r"<bn-([a-z]+)>")
 
 

@@ -90,6 +90,11 @@ def test_every_cited_formula_tag_is_defined_on_the_notation_page_and_used_by_a_f
     assert set(TAG.findall(code)) == set(defined), "a formula without a function"
 
 
+def test_a_rule_counts_as_registered_where_a_register_has_it():
+    register = tomllib.loads((ROOT / "results/learning-rate-register.toml").read_text())
+    assert {c["id"] for c in claims() if c["fixed"] == "registered"} == set(register["rules"])
+
+
 def test_every_claim_is_registered_once_with_a_chapter_a_rule_and_a_known_verdict():
     ids = [claim["id"] for claim in claims()]
     assert len(ids) == len(set(ids))
@@ -168,7 +173,7 @@ def test_both_licences_are_stated_and_agree_with_the_metadata():
 
 
 def test_the_citation_on_the_home_page_is_that_of_the_metadata():
-    (block,) = re.findall(r"```bibtex\n(.*?)```", (ROOT / "book/index.md").read_text(), re.S)
+    (block,) = re.findall(r"```bibtex\n(.*?)```", (ROOT / "book/reproduce.md").read_text(), re.S)
     (entry,) = parse_string(block, "bibtex").entries.values()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     found = {name: value.strip("{}") for name, value in entry.fields.items()}

@@ -1,4 +1,4 @@
-/* What the three widgets share: elements, drawing, controls, the question before the answer. */
+/* What the widgets share: elements, drawing, controls, the question before the answer. */
 "use strict";
 window.BN = (() => {
   const SVG = "http://www.w3.org/2000/svg";

@@ -7,7 +7,7 @@ import pytest
 from oracles import widgets
 from scipy.stats import chi2
 
-from bnlib import chains, identity
+from bnlib import chains, identity, laws
 from bnlib.chapters.chains import measure
 
 ROOT = Path(__file__).parents[3]
@@ -92,3 +92,24 @@ def test_the_expected_error_is_smallest_at_the_expected_batch_std():
     gamma = 2.0 * (1 - identity.gaussian_error(8) / 2)
     error = widgets.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=0.0)
     assert error == pytest.approx(best)
+
+
+@pytest.mark.parametrize("curve", widgets.BEND_CURVES)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_without_beta_no_width_gets_below_the_floor_of_the_chapter(curve, activation):
+    y = widgets.BEND_CURVES[curve]
+    floor = laws.kink_floor(widgets.BEND_X, y, activation) / y.var()
+    for width in (2, 64):
+        found = widgets.bend_numbers(curve, width, reach=0.0, gamma="one", activation=activation)
+        assert found["left"] == pytest.approx(floor, rel=1e-6)
+        assert found["kinks"] == pytest.approx(np.full(width, widgets.BEND_X.mean()))
+
+
+def test_gamma_adds_nothing_before_a_relu_and_something_before_a_tanh():
+    def left(**given):
+        return widgets.bend_numbers("wave", 64, reach=0.0, **given)["left"]
+
+    assert left(gamma="varied", activation="relu") == pytest.approx(
+        left(gamma="one", activation="relu"), rel=1e-6
+    )
+    assert left(gamma="varied", activation="tanh") < 0.5 * left(gamma="one", activation="tanh")

@@ -1,4 +1,4 @@
-"""What the book's three widgets show, computed by the library.
+"""What the book's widgets show, computed by the library.
 
 The widgets are scripts in a page and compute for themselves. This is their witness: the same
 settings, the same names, by the functions that the chapters use. It also writes the table of
@@ -21,6 +21,13 @@ MU, SIGMA = 1.0, 2.0  # of the population that the identity widget draws from
 SIZES = (2, 4, 8, 16, 32)  # its batch sizes
 BATCHES = 33  # one to start with, 32 fresh ones
 CHAIN_EPS = 1e-5  # under the root of the chain's normalization
+BEND_X = 6 * (np.arange(49) / 48) ** 1.4  # inputs of the layer that bends a curve
+BEND_CURVES = {
+    "wave": np.sin(2.2 * BEND_X),
+    "bands": np.where(((BEND_X > 1) & (BEND_X < 2)) | ((BEND_X > 4) & (BEND_X < 5)), 1.0, -1.0),
+    "hill": 2 * np.exp(-(((BEND_X - 4.2) / 0.8) ** 2)) - 1,
+}
+BEND_PENALTY = 1e-8  # on its squared output weights
 X = (-1.6, 0.56, -0.16, 1.58, -1.05, 1.11, -0.67, 0.22)  # rows of the gradient widget
 
 
@@ -166,6 +173,33 @@ def gradient_numbers(
         "dgamma": float(grads.dgamma[0]),
         "dbeta": float(grads.dbeta[0]),
         "passed": float((rest**2).sum()) / energy if energy else 0.0,
+    }
+
+
+def bend_numbers(
+    curve: str, width: int, *, reach: float, gamma: str, activation: str
+) -> dict[str, Any]:
+    """The best fit of a curve by a hidden layer after batch norm, by least squares.
+
+    reach: the largest |beta|; gamma: "one" or "varied". left: the share of the curve's variance
+    that the fit misses; kinks: where the units bend, (width,).
+    """
+    number = np.arange(width)
+    sign = np.where(number % 2, -1.0, 1.0)
+    gains = 2.0 ** (number // 2 % 3 - 1) if gamma == "varied" else np.ones(width)
+    beta = -sign * reach * np.linspace(-1, 1, width)
+    y, _ = reference.forward(BEND_X[:, None] * sign, gains, beta, eps=0.0)
+    units = np.maximum(y, 0) if activation == "relu" else np.tanh(y)
+    target = BEND_CURVES[curve]
+    span = np.column_stack([np.ones(len(y)), units])
+    # The penalty as further rows, as the squared one would lose half of the digits.
+    rows = np.vstack([span, np.sqrt(BEND_PENALTY) * np.eye(width + 1)])
+    weights = np.linalg.lstsq(rows, np.append(target, np.zeros(width + 1)))[0]
+    fit = span @ weights
+    return {
+        "fit": fit,
+        "left": float(np.mean((fit - target) ** 2) / target.var()),
+        "kinks": BEND_X.mean() - sign * beta * BEND_X.std() / gains,
     }
 
 
