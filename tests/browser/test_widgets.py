@@ -14,8 +14,8 @@ from oracles import widgets
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "book/assets"
 HTML = ROOT / "_build/html"
-NAMES = ("identity", "chain", "gradient")
-RAW_LIMIT = 40_000  # bytes of all scripts together
+NAMES = ("bend", "identity", "chain", "gradient")
+RAW_LIMIT = 48_000  # bytes of all scripts together
 PAGE = """<!DOCTYPE html>
 <html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Widgets</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """A page as a file, with all three widgets."""
+    """A page as a file, with all widgets."""
     path = tmp_path_factory.mktemp("widgets") / "page.html"
     assets = ASSETS.as_uri()
     scripts = "".join(
@@ -198,8 +198,33 @@ def check_gradient(widget):
     return data
 
 
-CHECKS = {"identity": check_identity, "chain": check_chain, "gradient": check_gradient}
+def check_bend(widget):
+    data = widget.data
+    want = widgets.bend_numbers(
+        data["curve"],
+        int(data["width"]),
+        reach=2 * data["spread"],
+        gamma=data["gamma"],
+        activation=data["activation"],
+    )
+    close(data["x"], widgets.BEND_X)
+    close(data["kinks"], want["kinks"])
+    # The least squares are solved twice, by reflections and by singular values: each loses up to
+    # the condition number, 1 / sqrt(penalty), of rounding.
+    close(data["fit"], want["fit"], rel=0, floor=64 * 2.2e-16 / np.sqrt(widgets.BEND_PENALTY))
+    shown = widget.fact(0)
+    assert shown == pytest.approx(max(100 * want["left"], 0.05), abs=0.51)
+    return data
+
+
+CHECKS = {
+    "bend": check_bend,
+    "identity": check_identity,
+    "chain": check_chain,
+    "gradient": check_gradient,
+}
 SLIDERS = {
+    "bend": ("spread", "width"),
     "identity": ("gamma", "beta", "eps", "m"),
     "chain": ("depth", "mean", "spread", "promise"),
     "gradient": ("m", "gamma", "eps"),
@@ -240,7 +265,10 @@ def test_the_right_answer_is_called_right_and_is_right(visit, name):
         .startswith(widget.root.locator(".bw-options button").nth(2).inner_text()[:5])
     )
     data = CHECKS[name](widget)
-    if name == "identity":
+    if name == "bend":
+        assert data["places"] == 1
+        assert data["left"] > 0.8
+    elif name == "identity":
         assert 0.35 < np.sqrt(data["mean-error"]) < 0.5
     elif name == "chain":
         assert data["above"] < data["first"] / 5
@@ -277,6 +305,24 @@ def test_slider_by_keyboard(visit, name, slider):
         )
         seen.add(said)
     assert len(seen) >= 4
+
+
+@pytest.mark.parametrize("how", ["mouse", "keyboard"])
+def test_beta_bends_a_relu_layer_and_gamma_only_a_tanh_layer(visit, how):
+    widget = Widget(visit(), "bend").answer()
+    flat = check_bend(widget)["left"]
+    choose(widget, "gamma", "varied", how)
+    assert check_bend(widget)["left"] == pytest.approx(flat, rel=1e-6)
+    widget.control("spread").press("End")
+    assert check_bend(widget)["left"] < 0.01
+    choose(widget, "curve", "bands", how)
+    check_bend(widget)
+    choose(widget, "activation", "tanh", how)
+    check_bend(widget)
+    widget.control("spread").press("Home")
+    varied = check_bend(widget)["left"]
+    choose(widget, "gamma", "one", how)
+    assert varied < 0.7 * check_bend(widget)["left"]
 
 
 @pytest.mark.parametrize("how", ["mouse", "keyboard"])
@@ -436,6 +482,7 @@ def test_everything_is_reached_and_used_by_keyboard_alone(visit):
 
 
 WANTED = {
+    "bend": ("gamma", "activation", "curve"),
     "identity": {"batch", "population", "fresh", "many"},
     "chain": {"rule", "norm"},
     "gradient": {"one", "equal", "along", "again", "0", "1", "2", "3", "4"},
@@ -630,7 +677,7 @@ FONT = "-apple-system, 'Segoe UI', 'DejaVu Sans', 'Noto Sans', Helvetica, Arial,
 
 
 def picture(visit, name):
-    """An SVG of the widget after the answer; of the chain before it too: that is its point."""
+    """An SVG of the widget after the answer, and of the state that its point is the change from."""
     page = visit(viewport={"width": 720, "height": 900}, reduced_motion="reduce")
     widget = Widget(page, name)
     views = (
@@ -640,7 +687,13 @@ def picture(visit, name):
     )
     widget.answer()
     page.wait_for_timeout(600)
+    if name == "bend":
+        views = [
+            ("64 units without β: all bend at the mean of the data", widget.root.evaluate(SNAP))
+        ]
+        widget.control("spread").press("End")
     titles = {
+        "bend": "The same units with β between −2 and 2",
         "identity": "A batch of 8 rows with the population's γ and β, and 32 errors",
         "chain": "Matched promise: they are small",
         "gradient": "One row is pulled; its mean and its part along x̂ are taken out",

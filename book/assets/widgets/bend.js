@@ -7,7 +7,7 @@
   const PENALTY = 1e-8; // on squared output weights: equal columns still have one answer
   const WIDTHS = [2, 4, 8, 16, 32, 64];
   const X = Array.from({ length: 49 }, (_, i) => END * (i / 48) ** 1.4);
-  const GRID = Array.from({ length: 241 }, (_, i) => (END * i) / 240);
+  const GRID = Array.from({ length: 181 }, (_, i) => (END * i) / 180);
   const { mu: MU, tau: SIGMA } = normalize(X, 0);
   const within = (x, low, high) => x > low && x < high;
   const CURVES = {
@@ -70,6 +70,12 @@
     return w;
   };
 
+  /* The places within the data where units bend, each once. */
+  const bends = (kinks) => {
+    const inside = kinks.filter((k) => within(k, 0, END)).map((k) => k.toFixed(9));
+    return [...new Set(inside)].map(Number);
+  };
+
   const percent = (share) => {
     if (share < 5e-4) return "less than 0.1 %";
     return `${share < 0.0995 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`;
@@ -117,10 +123,9 @@
       const at = (x) => features(x, units, act).reduce((s, v, k) => s + v * w[k], 0);
       const fit = X.map(at);
       const kinks = units.map((unit) => MU - (unit.sign * unit.beta * SIGMA) / unit.gamma);
-      const inside = kinks.filter((k) => within(k, 0, END)).map((k) => k.toFixed(9));
       return {
         width, spread, gamma, activation, curve, x: X, y, fit, kinks, mu: MU, drawn: GRID.map(at),
-        places: new Set(inside).size,
+        places: bends(kinks).length,
         left: mean(y.map((v, i) => (v - fit[i]) ** 2)) / normalize(y, 0).variance,
       };
     }
@@ -158,7 +163,7 @@
       y.forEach((v, i) => marks.push(["circle", { cx: across(X[i]), cy: up(v), r: 3, class: "bw-dot bw-fill-input" }]));
       const path = drawn.map((v, i) => `${i ? "L" : "M"}${across(GRID[i]).toFixed(1)} ${up(v).toFixed(1)}`).join("");
       marks.push(["path", { d: path, class: "bw-curve bw-line-output" }]);
-      kinks.filter((k) => within(k, 0, END)).forEach((k) =>
+      bends(kinks).forEach((k) =>
         marks.push(line(across(k), floor, across(k), floor + 16, "bw-kink bw-line-output")));
       return marks;
     }
