@@ -172,7 +172,19 @@ def test_both_licences_are_stated_and_agree_with_the_metadata():
     assert citation["version"] == project["version"]
 
 
-def test_the_citation_on_the_home_page_is_that_of_the_metadata():
+@pytest.mark.parametrize("slug", sorted({claim["chapter"] for claim in claims()}))
+def test_a_chapter_begins_with_its_answer_in_at_most_65_words(slug):
+    top = source(cells(ROOT / f"notebooks/{slug}.ipynb", "markdown")[0])
+    (short,) = re.findall(r"\{admonition\} In short\n:class: in-short\n(.*?)\n:::", top, re.S)
+    assert len(top.partition("In short")[0].split()) < 60
+    assert len(re.sub(r"\{[^}]*\}`[^`]*`", "x", short).split()) <= 65
+    known = {claim["id"] for claim in claims() if claim["chapter"] == slug}
+    shown = re.findall(r"\{verdict\}`([^`]*)`", short)
+    assert len(shown) >= 2
+    assert set(shown) <= known
+
+
+def test_the_citation_of_the_book_is_that_of_the_metadata():
     (block,) = re.findall(r"```bibtex\n(.*?)```", (ROOT / "book/reproduce.md").read_text(), re.S)
     (entry,) = parse_string(block, "bibtex").entries.values()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
