@@ -6,9 +6,6 @@ from pathlib import Path
 import click
 
 from bookbuild import downloads, epub, pages, pdf
-from bookbuild.press import mathml, press
-
-_HTML = "_build/html"
 
 
 @click.command("downloads")
@@ -18,27 +15,16 @@ def downloads_command() -> None:
     It takes the pages in _build/html as they are: run `make book` first, or `make downloads`, which
     does both. It needs Debian's chromium.
     """
-    root = Path.cwd()
+    html = Path("_build/html")
     try:
-        made = make(root, root / _HTML)
+        book = pages.collect(Path.cwd(), html)
+        name = re.sub(r"[^a-z0-9]+", "-", book.title.lower()).strip("-")
+        folder = html / downloads.FOLDER
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.pdf").write_bytes(pdf.print_book(book, html))
+        epub.bind(book, html, folder / f"{name}.epub")
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    for path in made:
-        click.echo(f"{path.relative_to(root)}: {downloads.File(path, '').size}")
-
-
-def make(root: Path, html: Path) -> list[Path]:
-    """Write PDF and EPUB and link them. Raises ValueError for a book that is not built."""
-    book = pages.collect(root, html)
-    with press(pdf.document(book), html) as page:
-        printed = pdf.print_book(book, page)
-        signs = mathml(page, book.formulas())
-    bound = epub.bind(book, signs, html, downloads.written(html))
-    name = re.sub(r"[^a-z0-9]+", "-", book.title.lower()).strip("-")
-    paths = []
-    for kind, content in (("pdf", printed), ("epub", bound)):
-        paths.append(html / downloads.FOLDER / f"{name}.{kind}")
-        paths[-1].parent.mkdir(exist_ok=True)
-        paths[-1].write_bytes(content)
-    downloads.fill(html)
-    return paths
+    downloads.link_book(html)
+    for path in downloads.printed(html):
+        click.echo(f"{path}: {downloads.size(path)}")

@@ -1,136 +1,92 @@
-"""The book as EPUB 3: one XHTML file a page, formulas as MathML, no script.
-
-The container is written by hand, in a few files: a mimetype, a package that lists every file, and
-a table of contents. An unchanged book gives the same bytes.
-"""
+"""The book as EPUB 3: one XHTML file a page, formulas as MathML, no script."""
 
 import html as markup
-import io
 import mimetypes
 import re
-import zipfile
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
+from bs4 import BeautifulSoup
+from ebooklib import epub
+
 from bookbuild.pages import Document, Page
+from bookbuild.sphinx_ext.mathjax import Typesetter
 
 _STYLE = "epub.css"
-_OLDEST = (1980, 1, 1, 0, 0, 0)  # of a ZIP file; no member carries a time of its own
-_CONTAINER = """<?xml version="1.0" encoding="UTF-8"?>
-<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>
-<rootfile full-path="book/package.opf" media-type="application/oebps-package+xml"/>
-</rootfiles></container>
-"""
 _XHTML = """<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE html>
-<html xmlns="http://www.w3.org/1999/xhtml" xmlns:epub="http://www.idpf.org/2007/ops" \
-lang="{language}" xml:lang="{language}">
+<html xmlns="http://www.w3.org/1999/xhtml" lang="{language}" xml:lang="{language}">
 <head><meta charset="utf-8"/><title>{title}</title>
 <link rel="stylesheet" type="text/css" href="{style}"/></head>
-<body id="{name}">{body}</body></html>
+<body id="{name}"><section>{body}</section></body></html>
 """
-_PACKAGE = """<?xml version="1.0" encoding="UTF-8"?>
-<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="id" \
-xml:lang="{language}">
-<metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
-<dc:identifier id="id">urn:uuid:{identifier}</dc:identifier>
-<dc:title>{title}</dc:title><dc:creator>{author}</dc:creator><dc:language>{language}</dc:language>
-<meta property="dcterms:modified">{modified}</meta>
-<meta property="schema:accessMode">textual</meta><meta property="schema:accessMode">visual</meta>
-<meta property="schema:accessModeSufficient">textual</meta>
-<meta property="schema:accessibilityFeature">alternativeText</meta>
-<meta property="schema:accessibilityFeature">MathML</meta>
-<meta property="schema:accessibilityFeature">tableOfContents</meta>
-<meta property="schema:accessibilityHazard">none</meta>
-</metadata>
-<manifest>
-<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>
-{items}
-</manifest>
-<spine><itemref idref="nav"/>{spine}</spine></package>
-"""
+_ACCESS = {
+    "accessMode": ("textual", "visual"),
+    "accessModeSufficient": ("textual",),
+    "accessibilityFeature": ("alternativeText", "MathML", "tableOfContents"),
+    "accessibilityHazard": ("none",),
+}
 _LINK = re.compile(r'href="#(([\w.-]+?)(?:--[\w.-]+)?)"')
-_FORMULA = re.compile("\ue000([0-9]+)\ue001")  # private use: in no text
+_TAG = re.compile(r"\\tag\{([^}]*)\}")  # readers do not know labeled rows: a part of the formula
 
 
-def bind(book: Document, mathml: list[str], html: Path, modified: float) -> bytes:
-    """The file. mathml: the book's formulas in order; html: where its pictures are."""
-    formulas = book.formulas()
-    signs = [_compact(sign, f.tex) for sign, f in zip(mathml, formulas, strict=True)]
-    for number, formula in enumerate(formulas):
-        formula.place.string = f"\ue000{number}\ue001"
-        formula.place.attrs.pop("data-formula", None)
+def bind(book: Document, html: Path, target: Path) -> None:
+    """Write the file. html: where the book's pictures are."""
+    bound = epub.EpubBook()
+    bound.set_identifier(f"urn:uuid:{uuid5(NAMESPACE_URL, book.title)}")
+    bound.set_title(book.title)
+    bound.set_language(book.language)
+    bound.add_author(book.author)
+    for name, values in _ACCESS.items():
+        for value in values:
+            bound.add_metadata(None, "meta", value, {"property": f"schema:{name}"})
+    _set_formulas(book)
+    chapters = {page.name: _chapter(book, page) for page in book.pages}
     pictures = sorted({str(i["src"]) for p in book.pages for i in p.article.select("img[src]")})
-    members = {f"{page.name}.xhtml": _page(book, page, signs) for page in book.pages}
-    members["nav.xhtml"] = _nav(book)
-    members["package.opf"] = _package(book, members, pictures, modified)
-    members[_STYLE] = Path(__file__).with_name(_STYLE).read_text(encoding="utf-8")
-    content = {f"book/{name}": text.encode() for name, text in members.items()}
-    return _zip(content | {f"book/{name}": (html / name).read_bytes() for name in pictures})
+    files = {_STYLE: Path(__file__).with_name(_STYLE), **{name: html / name for name in pictures}}
+    for name, path in files.items():
+        kind = mimetypes.guess_type(name)[0] or ""
+        bound.add_item(epub.EpubItem(None, name, kind, path.read_bytes()))
+    for item in (*chapters.values(), epub.EpubNcx(), epub.EpubNav()):
+        bound.add_item(item)
+    bound.spine = ["nav", *chapters.values()]
+    bound.toc = _contents(book, chapters)
+    epub.write_epub(target, bound, {"raise_exceptions": True})
 
 
-def _compact(mathml: str, tex: str) -> str:
-    """Without what only MathJax reads and without line breaks; the TeX as text alternative."""
-    short = re.sub(r"\s*\n\s*", "", re.sub(r' data-mjx-[\w-]+="[^"]*"', "", mathml))
-    return short.replace("<math ", f'<math alttext="{markup.escape(" ".join(tex.split()))}" ', 1)
+def _set_formulas(book: Document) -> None:
+    """Put MathML in the place of what the page shows for a formula; its TeX is the alternative."""
+    setter = Typesetter(book.macros)
+    for place, tex, display in book.formulas():
+        text = _TAG.sub(r"\\qquad\\text{(\1)}", tex)
+        mathml = BeautifulSoup(setter.formula(text, display=display).mathml, "html.parser")
+        for formula in mathml.select("math"):
+            formula["alttext"] = " ".join(tex.split())
+        place.clear()
+        place.append(mathml)
 
 
-def _page(book: Document, page: Page, signs: list[str]) -> str:
-    body = page.article.decode_contents()
-    body = _LINK.sub(r'href="\2.xhtml#\1"', body)
-    body = _FORMULA.sub(lambda match: signs[int(match[1])], body)
-    return _xhtml(book, page.title, page.name, f"<section>{body}</section>")
+def _chapter(book: Document, page: Page) -> epub.EpubItem:
+    """The page as it is: an EpubHtml would parse and indent it."""
+    body = _LINK.sub(r'href="\2.xhtml#\1"', page.article.decode_contents())
+    title = markup.escape(page.title)
+    names = {"language": book.language, "style": _STYLE, "name": page.name}
+    text = _XHTML.format(title=title, body=body, **names).encode()
+    item = epub.EpubItem(page.name, f"{page.name}.xhtml", "application/xhtml+xml", text)
+    if page.article.find("math"):
+        vars(item)["properties"] = ["mathml"]  # the writer reads it of any item
+    return item
 
 
-def _xhtml(book: Document, title: str, name: str, body: str) -> str:
-    title = markup.escape(title)
-    return _XHTML.format(language=book.language, title=title, name=name, body=body, style=_STYLE)
-
-
-def _nav(book: Document) -> str:
-    """Title, author and contents: parts, and under each its pages."""
-    parts: list[tuple[str, list[str]]] = [("", [])]
+def _contents(book: Document, chapters: dict[str, epub.EpubItem]) -> list:
+    """Parts, and under each its pages."""
+    contents: list = []
     for page in book.pages:
+        link = epub.Link(chapters[page.name].file_name, page.title, page.name)
         if page.part:
-            parts.append((markup.escape(page.part), []))
-        link = f'<li><a href="{page.name}.xhtml">{markup.escape(page.title)}</a></li>'
-        parts[-1][1].append(link)
-    rows = [
-        f"<li><span>{caption}</span><ol>{''.join(links)}</ol></li>" if caption else "".join(links)
-        for caption, links in parts
-    ]
-    head = f"<h1>{markup.escape(book.title)}</h1><p>{markup.escape(book.author)}</p>"
-    listed = f'<nav epub:type="toc" id="toc"><h2>Contents</h2><ol>{"".join(rows)}</ol></nav>'
-    return _xhtml(book, book.title, "contents", head + listed)
-
-
-def _package(book: Document, members: dict[str, str], pictures: list[str], modified: float) -> str:
-    items = [f'<item id="style" href="{_STYLE}" media-type="text/css"/>']
-    for page in book.pages:
-        mathml = ' properties="mathml"' if "<math " in members[f"{page.name}.xhtml"] else ""
-        kind = f'media-type="application/xhtml+xml"{mathml}'
-        items.append(f'<item id="{page.name}" href="{page.name}.xhtml" {kind}/>')
-    for number, name in enumerate(pictures):
-        kind = f'media-type="{mimetypes.guess_type(name)[0]}"'
-        items.append(f'<item id="picture-{number}" href="{name}" {kind}/>')
-    return _PACKAGE.format(
-        language=book.language,
-        identifier=uuid5(NAMESPACE_URL, book.title),
-        title=markup.escape(book.title),
-        author=markup.escape(book.author),
-        modified=datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        items="\n".join(items),
-        spine="".join(f'<itemref idref="{page.name}"/>' for page in book.pages),
-    )
-
-
-def _zip(content: dict[str, bytes]) -> bytes:
-    """The container: the mimetype first and not compressed, so that it stands at a known place."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
-        file.writestr(zipfile.ZipInfo("mimetype", _OLDEST), b"application/epub+zip")
-        for name, data in {"META-INF/container.xml": _CONTAINER.encode(), **content}.items():
-            info = zipfile.ZipInfo(name, _OLDEST)
-            file.writestr(info, data, compress_type=zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+            contents.append((epub.Section(page.part), []))
+        if contents and isinstance(contents[-1], tuple):
+            contents[-1][1].append(link)
+        else:
+            contents.append(link)
+    return contents

@@ -80,7 +80,7 @@ def execute(
     with its kernel, and the store holds what had finished.
     """
     runs = list(runs)
-    missing = [run for run in runs if store.get(run.folder, run.slug, run.key) is None]
+    missing = [run for run in runs if not store.holds(run.folder, run.slug, run.key)]
     fresh = {(r.run.notebook, r.run.key): r for r in _all(missing, jobs or cores(), timeout)}
     stored = [Report(run, ok=True, fresh=False, facts={}) for run in runs]
     return [fresh.get((r.run.notebook, r.run.key), r) for r in stored]

@@ -5,12 +5,12 @@ import io
 import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 from bookbuild.pages import Document, Page, tidy
-from bookbuild.press import typeset
+from bookbuild.press import press
 
-_FEW = 700  # characters: the next chapter begins on a page that has fewer
 logging.getLogger("pypdf").setLevel(logging.ERROR)  # it counts objects otherwise than Chromium
 _PAGE = """<!DOCTYPE html>
 <html lang="{language}" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>
@@ -25,10 +25,21 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def document(book: Document) -> str:
-    """The whole book as one HTML page; formulas are still TeX and numbered."""
-    for number, formula in enumerate(book.formulas()):
-        formula.place["data-formula"] = str(number)
+def print_book(book: Document, html: Path) -> bytes:
+    """Print the document with bookmarks and tags. html: where its pictures are.
+
+    Raises ValueError where there is no `chromium`, and for a picture that is not there.
+    """
+    document, formulas = _document(book), book.formulas()
+    with press(document, html) as page:
+        texts = [[formula.tex, formula.display] for formula in formulas]
+        page.evaluate("formulas => press.typeset(formulas)", texts)
+        page.evaluate("() => press.fit()")
+        return _finish(page.pdf(prefer_css_page_size=True, outline=True, tagged=True), book)
+
+
+def _document(book: Document) -> str:
+    """The whole book as one HTML page; formulas are still TeX."""
     mathjax = {
         "tex": {"macros": book.macros},
         "options": {"enableAssistiveMml": False, "enableMenu": False},
@@ -45,37 +56,18 @@ def document(book: Document) -> str:
     )
 
 
-def print_book(book: Document, page: Any) -> bytes:
-    """Print the document that a page of Chromium shows, with bookmarks and tags.
-
-    A chapter begins on a new page, unless the one before it ends with a few lines on a page of its
-    own: that page would be nearly empty.
-    """
-    typeset(page, book.formulas())
-    page.evaluate("() => press.fit()")
-    running: set[str] = set()
-    while True:
-        printed = page.pdf(prefer_css_page_size=True, outline=True, tagged=True)
-        short = _after_few_words(printed, book) - running
-        if not short:
-            return _finish(printed, book)
-        page.evaluate("names => press.runOn(names)", sorted(short))
-        running |= short
+def _chapter(page: Page) -> str:
+    part = f'<h1 class="part">{markup.escape(page.part)}</h1>' if page.part else ""
+    return f'<article id="{page.name}">{part}{page.article.decode_contents()}</article>'
 
 
-def _after_few_words(printed: bytes, book: Document) -> set[str]:
-    """The chapters before which a page has a few words only."""
-    from pypdf import PdfReader
-
-    reader = PdfReader(io.BytesIO(printed))
-    starts = {page.name: reader.named_destinations[f"/{page.name}"] for page in book.pages[1:]}
-    last = {n: (reader.get_destination_page_number(at) or 0) - 1 for n, at in starts.items()}
-    return {name for name, at in last.items() if len(reader.pages[at].extract_text()) < _FEW}
-
-
-def _flat(outline: list[Any]) -> list[Any]:
-    parts = (_flat(entry) if isinstance(entry, list) else [entry] for entry in outline)
-    return [item for part in parts for item in part]
+def _contents(pages: list[Page]) -> str:
+    rows = []
+    for page in pages:
+        if page.part:
+            rows.append(f'<p class="book-part">{markup.escape(page.part)}</p>')
+        rows.append(f'<p><a href="#{page.name}">{markup.escape(page.title)}</a></p>')
+    return "".join(rows)
 
 
 def _finish(printed: bytes, book: Document) -> bytes:
@@ -98,23 +90,14 @@ def _finish(printed: bytes, book: Document) -> bytes:
     return out.getvalue()
 
 
+def _flat(outline: list[Any]) -> list[Any]:
+    parts = (_flat(entry) if isinstance(entry, list) else [entry] for entry in outline)
+    return [item for part in parts for item in part]
+
+
 def _headings(page: Page) -> list[str]:
     return [page.part, *(tidy(h.get_text()) for h in page.article.find_all(re.compile("^h[1-6]$")))]
 
 
 def _squeezed(text: str) -> str:
     return "".join(text.split())
-
-
-def _chapter(page: Page) -> str:
-    part = f'<h1 class="part">{markup.escape(page.part)}</h1>' if page.part else ""
-    return f'<article id="{page.name}">{part}{page.article.decode_contents()}</article>'
-
-
-def _contents(pages: list[Page]) -> str:
-    rows = []
-    for page in pages:
-        if page.part:
-            rows.append(f'<p class="book-part">{markup.escape(page.part)}</p>')
-        rows.append(f'<p><a href="#{page.name}">{markup.escape(page.title)}</a></p>')
-    return "".join(rows)

@@ -1,4 +1,4 @@
-"""Debian's Chromium as a printing press: a page that shows one document, with formulas set.
+"""Debian's Chromium as a printing press: a page that shows one document.
 
 MathJax runs in it, the same version that the pages use, so a formula looks as it does on screen.
 Its fonts, unlike the drawings that the pages use, leave text in the PDF that can be searched. The
@@ -8,19 +8,20 @@ press reads files of this machine and nothing else: every other request is refus
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from bookbuild.pages import Formula
+import matplotlib
+
+from bookbuild.sphinx_ext.mathjax import FOLDER as MATHJAX
 
 HOST = "http://book.invalid"
-_MATHJAX = "sphinx-mathjax-offline"
 _WIDTH = 643  # CSS pixels between the margins of print.css: 210 mm - 2 * 20 mm
-_ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+_FOLDERS = {
+    "mathjax": MATHJAX,
+    "fonts": Path(matplotlib.get_data_path()) / "fonts/ttf",  # whatever this machine has
+    "bookbuild": Path(__file__).parent,
+}
 
 
 @contextmanager
@@ -36,7 +37,8 @@ def press(document: str, html: Path) -> Iterator[Any]:
         raise ValueError("expected Debian's `chromium` on the path, got none: install it")
     missing: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGS)
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.set_default_timeout(0)  # a long book on a busy machine takes minutes
         page.emulate_media(media="print")
@@ -51,38 +53,12 @@ def press(document: str, html: Path) -> Iterator[Any]:
 def _serve(route: Any, document: str, html: Path, missing: list[str]) -> None:
     url = route.request.url
     name = url.removeprefix(f"{HOST}/").partition("?")[0]
+    first, _, rest = name.partition("/")
+    path = _FOLDERS[first] / rest if first in _FOLDERS else html / name
     if name == "":
         route.fulfill(body=document, content_type="text/html; charset=utf-8")
-    elif url.startswith(HOST) and (path := _find(name, html)):
+    elif url.startswith(HOST) and path.is_file():
         route.fulfill(path=path)
     else:
         missing.append(url)
         route.abort()
-
-
-def _find(name: str, html: Path) -> Path | None:
-    """A file of MathJax, a font of Matplotlib (the paper's, whatever this machine has), or ours."""
-    import matplotlib
-
-    folders = {
-        "mathjax": Path(str(distribution(_MATHJAX).locate_file(f"{_MATHJAX}/static/mathjax"))),
-        "fonts": Path(matplotlib.get_data_path()) / "fonts/ttf",
-        "bookbuild": Path(__file__).parent,
-    }
-    first, _, rest = name.partition("/")
-    path = folders[first] / rest if first in folders else html / name
-    return path if path.is_file() else None
-
-
-def typeset(page: Any, formulas: list[Formula]) -> None:
-    """Set the formulas, whose elements carry their number as `data-formula`."""
-    page.evaluate("formulas => press.typeset(formulas)", _numbered(formulas))
-
-
-def mathml(page: Any, formulas: list[Formula]) -> list[str]:
-    """The formulas as MathML; a tag stands in the formula, for want of readers that know it."""
-    return page.evaluate("formulas => press.mathml(formulas)", _numbered(formulas))
-
-
-def _numbered(formulas: list[Formula]) -> list[list[Any]]:
-    return [[number, formula.tex, formula.display] for number, formula in enumerate(formulas)]

@@ -105,6 +105,11 @@ def get(folder: Path, slug: str, key: str) -> nbformat.NotebookNode | None:
     return None if text is None else nbformat.v4.reads(text)
 
 
+def holds(folder: Path, slug: str, key: str) -> bool:
+    """Whether `get` would give a notebook, told without making one."""
+    return _read(path_of(folder, slug, key), key) is not None
+
+
 class Measured(NamedTuple):
     """What a run measured. records, claims: as `bnlib.results.collect` gives them."""
 

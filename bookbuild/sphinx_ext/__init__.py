@@ -6,6 +6,7 @@ and `status` read the same executions, `downloads` ships them, and `theme` repai
 leaves to third parties.
 """
 
+import gc
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -30,6 +31,9 @@ from bookbuild.sphinx_ext import (
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register configuration, events and directives."""
+    gc.set_threshold(
+        200_000
+    )  # Python's own looks for garbage in a tree of pages as it is unpickled
     app.add_config_value("book_package", "bnlib", "env")
     app.add_config_value("book_claims", "book/claims.toml", "env")
     app.add_config_value("book_jobs", 0, "")
@@ -50,7 +54,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)
-    app.connect("html-page-context", downloads.add_slot)
+    app.connect("html-page-context", downloads.link_chapter)
     app.connect("write-started", _finish)
     app.connect("build-finished", chapters.forget_after_warnings)
     formulas.setup(app)
@@ -63,8 +67,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
 def _dress(app: Sphinx) -> None:
     """Connect what makes a page light, accessible and easy to find."""
     app.connect("config-inited", theme.configure)
-    app.connect("config-inited", theme.note_assets)
-    app.connect("config-inited", social.configure)
     app.connect("doctree-resolved", theme.fold)
     app.connect("doctree-resolved", pictures.check_alt)
     app.connect("html-page-context", pictures.reserve_room)
@@ -74,7 +76,7 @@ def _dress(app: Sphinx) -> None:
 
 def _finish(app: Sphinx, builder: Any) -> None:
     """After a build that writes pages, write what is made of them."""
-    steps = (downloads.ship, formulas.write_notice, social.draw_card, social.write_map)
-    for step in (*steps, searching.write_texts):
+    downloads.ship(app, builder)
+    for step in (downloads.finish, social.write_map, searching.write_texts):
         app.connect("build-finished", step)
     app.connect("build-finished", styles.bundle, priority=900)  # the theme writes colors at 500

@@ -1,10 +1,13 @@
 """Execute the chapters that are outdated, and let every page know what was computed."""
 
 import copy
+import json
 import platform
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import nbformat
@@ -16,28 +19,38 @@ from sphinx.util import logging
 from bnlib.results import CLAIM_MIME, RECORD_MIME
 from bookbuild import notebook as nb
 from bookbuild import sources, store
-from bookbuild.execute import describe, execute, plan
+from bookbuild.execute import Run, describe, execute, plan
 
 logger = logging.getLogger(__name__)
 SHOWN = ("jupyter-book", "sphinx", "myst-nb", "papermill", "ipykernel", *sorted(sources.PACKAGES))
 
 
-class Chapter(NamedTuple):
-    """An executed notebook of the table of contents. stamp: key, outputs, seconds, cpu_seconds.
-
-    executed: as the store has it. ready: today's source with these outputs.
-    """
+@dataclass(frozen=True)
+class Chapter:
+    """An executed notebook of the table of contents. stamp: key, outputs, seconds, cpu_seconds."""
 
     docname: str
     path: Path
-    executed: Any
-    ready: Any
+    stored: Path
     stamp: dict[str, Any]
 
     @property
     def slug(self) -> str:
         """The bare name."""
         return self.path.stem
+
+    @cached_property
+    def executed(self) -> Any:
+        """The notebook as the store has it."""
+        return nbformat.v4.reads(self.stored.read_text(encoding="utf-8"))
+
+    @cached_property
+    def ready(self) -> Any:
+        """Today's source with the stored outputs: same key, so the code cells correspond."""
+        ready = nb.read(self.path)
+        for cell, done in zip(nb.code_cells(ready), nb.code_cells(self.executed), strict=True):
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        return ready
 
 
 _books: WeakKeyDictionary[Sphinx, dict[str, Chapter]] = WeakKeyDictionary()
@@ -142,19 +155,13 @@ def _bare(name: str) -> str:
     return name.removesuffix(".ipynb").removesuffix(".md")
 
 
-def _plan(root: Path, docname: str, config: Config) -> Any:
+def _plan(root: Path, docname: str, config: Config) -> Run:
     try:
         return plan(root / f"{docname}.ipynb", root=root, package=config.book_package)
     except ValueError as error:
         raise ExtensionError(str(error)) from error
 
 
-def _chapter(docname: str, run: Any) -> Chapter:
-    executed = store.get(run.folder, run.slug, run.key)
-    if executed is None:
-        raise ExtensionError(f"{run.path} was damaged while this build ran; build again")
-    ready = nb.read(run.notebook)
-    # Same key, so the code cells correspond in order.
-    for cell, done in zip(nb.code_cells(ready), nb.code_cells(executed), strict=True):
-        cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    return Chapter(docname, run.notebook, executed, ready, dict(executed.metadata[store.STAMP]))
+def _chapter(docname: str, run: Run) -> Chapter:
+    stamp = json.loads(run.path.read_bytes())["metadata"][store.STAMP]
+    return Chapter(docname, run.notebook, run.path, stamp)

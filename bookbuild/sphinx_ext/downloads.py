@@ -5,6 +5,7 @@ links at its end.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,51 @@ class Downloads(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Give the empty slot; it is filled when the files are there."""
-        return [nodes.raw("", downloads.slot(downloads.BOOK), format="html")]
+        return [nodes.raw("", downloads.SLOT, format="html")]
 
 
-def add_slot(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Put a slot at the end of each chapter."""
-    slugs = [chapter.slug for chapter in chapters.of(app).values() if chapter.docname == page]
-    if slugs and "body" in context:
-        context["body"] += downloads.slot(slugs[0])
-
-
-def ship(app: Sphinx, error: Exception | None) -> None:
-    """Write the files of this build and link them."""
-    if error or app.builder.format != "html":
+def ship(app: Sphinx, builder: Any) -> None:
+    """Write the files of this build, before its pages; a book printed from older pages goes."""
+    if builder.format != "html":
         return
     html, book = Path(app.outdir), chapters.of(app).values()
     path = Path(app.srcdir) / app.config.book_claims
     register = ledger.register(path) if path.is_file() else []
-    found = {chapter.slug: _results(chapter, register) for chapter in book}
+    results = {chapter.slug: _results(chapter, register) for chapter in book}
     folder = html / downloads.FOLDER
     for chapter in book:
         executed, source = f"{nbformat.writes(chapter.ready)}\n", chapter.path.read_text("utf-8")
-        _write(folder / downloads.executed(chapter.slug), executed)
-        _write(folder / downloads.stripped(chapter.slug), source)
-        _write(folder / downloads.results(chapter.slug), _json(app, found[chapter.slug]))
-        # The theme's download button: the executed notebook, not the stripped source.
-        _write(html / "_sources" / f"{chapter.docname}.ipynb", executed)
-    _write(folder / downloads.ALL_RESULTS, _json(app, {"chapters": found}))
-    downloads.drop_outdated(html)
-    downloads.fill(html)
+        store.write_atomically(folder / f"{chapter.slug}-executed.ipynb", executed)
+        store.write_atomically(folder / f"{chapter.slug}.ipynb", source)
+        store.write_atomically(folder / f"{chapter.slug}.json", _json(app, results[chapter.slug]))
+    store.write_atomically(folder / downloads.ALL_RESULTS, _json(app, {"chapters": results}))
+    for path in downloads.printed(html):
+        path.unlink()
+
+
+def link_chapter(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Put links to its files at the end of each chapter."""
+    for slug in (c.slug for c in chapters.of(app).values() if c.docname == page):
+        files = {
+            f"{slug}-executed.ipynb": "executed notebook",
+            f"{slug}.ipynb": "notebook without outputs",
+            f"{slug}.json": "results as JSON",
+        }
+        links = downloads.links(Path(app.outdir), files, up="../" * page.count("/"))
+        context["body"] += f'<div class="bn-downloads">{links}</div>'
+
+
+def finish(app: Sphinx, error: Exception | None) -> None:
+    """Link the files of the whole book, and let the theme's button give executed notebooks."""
+    if error or app.builder.format != "html":
+        return
+    html = Path(app.outdir)
+    for chapter in chapters.of(app).values():
+        executed = html / downloads.FOLDER / f"{chapter.slug}-executed.ipynb"
+        shutil.copyfile(executed, html / "_sources" / f"{chapter.docname}.ipynb")
+    downloads.link_book(html)
 
 
 def _results(chapter: chapters.Chapter, register: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,8 +97,3 @@ def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
 def _json(app: Sphinx, content: dict[str, Any]) -> str:
     whole = {"book": app.config.project, "versions": chapters.versions(), **content}
     return f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n"
-
-
-def _write(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        store.write_atomically(path, text)

@@ -5,7 +5,6 @@ A page holds the outline of each glyph once; the drawings refer to it.
 
 import html
 import re
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,14 +21,6 @@ RENDERER = "drawn"
 _NARROW = 26  # ex: what fits a line of the smallest phone
 _SCROLLS = " pst-scrollable-table-container"  # the theme's script makes it a stop of the tab key
 _USED = re.compile(r'xlink:href="#(MJX-[^"]+)"')
-_NOTICE = """\
-The formulas of this book were drawn by MathJax 3.2.2, https://www.mathjax.org
-Copyright (c) 2009-2022 The MathJax Consortium
-
-Licensed under the Apache License, Version 2.0 (the "License"); you may not use these files except
-in compliance with the License. The text of the License follows.
-
-"""
 _setters: WeakKeyDictionary[Sphinx, Typesetter] = WeakKeyDictionary()
 
 
@@ -90,15 +81,6 @@ def add_glyphs(
         '<svg class="math-glyphs" aria-hidden="true" width="0" height="0" '
         f'xmlns="http://www.w3.org/2000/svg"><defs>{paths}</defs></svg>\n'
     )
-
-
-def write_notice(app: Sphinx, error: Exception | None) -> None:
-    """Ship the licence of the outlines, which come from MathJax."""
-    if error or app.builder.format != "html":
-        return
-    licence = Path(__file__).with_name("apache-2.0.txt").read_text(encoding="utf-8")
-    target = Path(app.outdir) / "_static" / "formulas-license.txt"
-    target.write_text(_NOTICE + licence, encoding="utf-8")
 
 
 def words(app: Sphinx, node: nodes.math) -> str:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from py_mini_racer import JSEvalException, MiniRacer
 
 _PACKAGE = "sphinx-mathjax-offline"
+FOLDER = Path(str(distribution(_PACKAGE).locate_file(f"{_PACKAGE}/static/mathjax")))
 _PARTS = (
     "core.js",
     "adaptors/liteDOM.js",
@@ -117,6 +118,5 @@ def _tree(mathml: str) -> str:
 
 @cache
 def _scripts() -> list[str]:
-    folder = Path(str(distribution(_PACKAGE).locate_file(f"{_PACKAGE}/static/mathjax")))
-    files = [*(folder / part for part in _PARTS), Path(__file__).with_name("formulas.js")]
+    files = [*(FOLDER / part for part in _PARTS), Path(__file__).with_name("formulas.js")]
     return [file.read_text(encoding="utf-8") for file in files]

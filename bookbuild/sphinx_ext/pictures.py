@@ -1,7 +1,6 @@
 """Pictures that take their room at once, come when they are near, and say what they show."""
 
 import re
-import struct
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,13 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.util.images import get_image_size
 
 logger = logging.getLogger(__name__)
 DECORATIVE = "decorative"
 _SHORTEST = 20  # characters: a name is not a description
 _FILE_NAME = re.compile(r"^\S+\.(svg|png|jpe?g|gif|webp)$|_build/", re.IGNORECASE)
 _IMG = re.compile(r"<img\b[^>]*>")
-_PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "in": 96.0, "cm": 96 / 2.54, "mm": 9.6 / 2.54}
-_LENGTH = r'{}="([\d.]+)([a-z]*)"'
 
 
 def check_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -55,22 +53,8 @@ def reserve_room(
         context["body"] = _IMG.sub(sized, context["body"])
 
 
-def size(path: Path) -> tuple[int, int] | None:
-    """Width and height in CSS pixels, of an SVG or a PNG."""
-    content = path.read_bytes()
-    if content.startswith(b"\x89PNG"):
-        return struct.unpack(">II", content[16:24])
-    tag = "".join(re.findall(r"<svg\b[^>]*>", content.decode("utf-8"))[:1])
-    found = [re.search(rf"\s{_LENGTH.format(name)}", tag) for name in ("width", "height")]
-    if not all(found):
-        box = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"', tag)
-        return (round(float(box[1])), round(float(box[2]))) if box else None
-    width, height = (round(float(f[1]) * _PIXELS[f[2]]) for f in found if f)
-    return width, height
-
-
 def _sized(tag: str, path: Path | None, *, lazy: bool) -> str:
-    known = size(path) if path and path.is_file() else None
+    known = get_image_size(str(path)) if path and path.is_file() else None
     added = ' loading="lazy" decoding="async"' if lazy else ""
     if known:
         share = re.search(r'width[=:] ?"?(\d+%)', tag)

@@ -24,19 +24,15 @@ _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Let our templates come first."""
-    config["templates_path"] = [str(TEMPLATES), *config.templates_path]
+    """Let our templates come first, and have every page written again when an asset is another one.
 
-
-def note_assets(app: Sphinx, config: Config) -> None:
-    """Have every page written again when a file that all share is another one.
-
-    Each carries its checksum, and Sphinx looks at pages only.
+    Each page carries the assets' checksums, and Sphinx looks at pages only.
     """
+    config["templates_path"] = [str(TEMPLATES), *config.templates_path]
     folders = [Path(app.srcdir) / name for name in config.html_static_path]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    digests = [(str(path), sha256(path.read_bytes()).hexdigest()) for path in files]
-    config["book_assets"] = sha256(repr(digests).encode()).hexdigest()
+    content = [(str(path), path.read_bytes()) for path in files]
+    config["book_assets"] = sha256(repr(content).encode()).hexdigest()
 
 
 def trim_files(

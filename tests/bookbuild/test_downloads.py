@@ -1,6 +1,5 @@
-"""Links to files to take away: each leads to a file that is there, and belongs to these pages."""
+"""Links to files to take away: each leads to a file that is there and says its size."""
 
-import os
 import re
 
 import pytest
@@ -10,69 +9,42 @@ from bookbuild import downloads
 
 @pytest.fixture
 def html(tmp_path):
-    """A built book of two pages: a chapter, and one with links for the whole book."""
-    html = tmp_path / "html"
-    files = {
-        "notebooks/one.html": f"<article>One {downloads.slot('one')}</article>",
-        "index.html": f"<article>Home {downloads.slot(downloads.BOOK)}</article>",
-        "downloads/one-executed.ipynb": "x" * 2_340_000,
-        "downloads/one.ipynb": "x" * 70_600,
-        "downloads/one.json": "{}",
-        "downloads/all-results.json": "{}",
-    }
-    for name, text in files.items():
-        (html / name).parent.mkdir(parents=True, exist_ok=True)
-        (html / name).write_text(text)
-    return html
+    """A built book whose home page has a slot for links."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/index.html").write_text(f"<article>{downloads.SLOT}</article>")
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads/all-results.json").write_text("{}")
+    return tmp_path
 
 
-def put(html, *names):
-    for name in names:
-        (html / "downloads" / name).write_text("printed")
+def links(text):
+    return dict(re.findall(r'<a href="([^"]+)" download>([^<]+)</a>', text))
 
 
-def links(html, name):
-    page = html / name
-    found = re.findall(r'<a href="([^"]+)" download>([^<]+)</a>', page.read_text())
-    assert all((page.parent / target).is_file() for target, _ in found)
-    return dict(found)
-
-
-def test_a_chapter_links_its_three_files_by_name_and_size(html):
-    downloads.fill(html)
-    assert links(html, "notebooks/one.html") == {
-        "../downloads/one-executed.ipynb": "executed notebook (2.3 MB)",
-        "../downloads/one.ipynb": "notebook without outputs (71 kB)",
-        "../downloads/one.json": "results as JSON (1 kB)",
+def test_files_are_linked_by_words_and_size(html):
+    (html / "downloads/one.ipynb").write_text("x" * 70_600)
+    (html / "downloads/two.ipynb").write_text("x" * 2_340_000)
+    found = downloads.links(html, {"one.ipynb": "a notebook", "two.ipynb": "another"}, up="../")
+    assert links(found) == {
+        "../downloads/one.ipynb": "a notebook (71 kB)",
+        "../downloads/two.ipynb": "another (2.3 MB)",
     }
 
 
-def test_the_book_links_what_was_printed_and_nothing_before_that(html):
-    downloads.fill(html)
-    assert list(links(html, "index.html")) == ["downloads/all-results.json"]
-    put(html, "book.pdf", "book.epub")
-    downloads.fill(html)
-    assert list(links(html, "index.html").values()) == [
+def test_the_book_links_what_was_printed_and_nothing_before_or_after_that(html):
+    page = html / "book/index.html"
+    downloads.link_book(html)
+    bare = page.read_bytes()
+    assert list(links(page.read_text())) == ["../downloads/all-results.json"]
+    (html / "downloads/book.pdf").write_text("printed")
+    (html / "downloads/book.epub").write_text("printed")
+    downloads.link_book(html)
+    assert list(links(page.read_text()).values()) == [
         "the book as PDF (1 kB)",
         "the book as EPUB (1 kB)",
         "the results of all chapters as JSON (1 kB)",
     ]
-
-
-def test_filling_twice_changes_no_byte(html):
-    downloads.fill(html)
-    before = (html / "index.html").read_bytes()
-    downloads.fill(html)
-    assert (html / "index.html").read_bytes() == before
-
-
-@pytest.mark.parametrize(("after", "stays"), [(-1, False), (1, True)])
-def test_a_printed_book_goes_when_a_page_is_written_after_it_and_only_then(html, after, stays):
-    put(html, "book.pdf", "book.epub")
-    (html / "searchindex.js").touch()
-    for name in ("book.pdf", "book.epub"):
-        os.utime(html / "downloads" / name, times=(0, downloads.written(html) + after))
-    downloads.drop_outdated(html)
-    assert (html / "downloads/book.pdf").exists() is stays
-    assert (html / "downloads/book.epub").exists() is stays
-    assert (html / "downloads/one.json").exists()
+    for path in downloads.printed(html):
+        path.unlink()
+    downloads.link_book(html)
+    assert page.read_bytes() == bare

@@ -33,7 +33,7 @@ long</h1><h2 id="x">Spot</h2><span id="x"></span>
 <div class="cell"><div class="cell_input">solved = 1</div></div></details>
 <bn-widget><p><img src="../_images/w.svg" alt="A static picture"></p><button>Go</button></bn-widget>
 <div class="math" data-tex="a = b"><svg></svg></div><svg class="math-glyphs"></svg>
-<div class="bn-downloads" data-files="one">Links</div>
+<div class="bn-downloads" >Links</div>
 <pre><span class="k">def</span> <span class="n">f</span></pre>
 <script>let a;</script></section></article>"""
 FILES = {
