@@ -31,11 +31,16 @@ def toc_pages():
 
 PAGES = toc_pages()
 GENERATED = ["genindex", "py-modindex", "search"]
+FEW = [PAGES[0], "notebooks/forward", "notebooks/interactions"]  # in each run of the tests
+SWEEP = [
+    *FEW,
+    *(pytest.param(p, marks=pytest.mark.slow) for p in [*PAGES, *GENERATED] if p not in FEW),
+]
 
 
 @functools.cache
 def parsed(path):
-    return BeautifulSoup(path.read_text(), "html.parser")
+    return BeautifulSoup(path.read_text(), "lxml")
 
 
 def too_wide(page):
@@ -89,7 +94,7 @@ def shared_files(name):
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [*PAGES, *GENERATED])
+@pytest.mark.parametrize("name", SWEEP)
 def test_page_is_self_contained_light_still_fits_every_width_and_is_accessible(
     visit, weigh, name, scheme
 ):
@@ -125,12 +130,6 @@ def test_what_scrolls_is_a_stop_of_the_tab_key_also_when_it_was_folded(visit):
     assert any("math" in name for name, scrolls, _ in found if scrolls)
 
 
-def test_light_and_dark_look_different(visit):
-    schemes = ("light", "dark")
-    pictures = [visit(color_scheme=s).open(PAGES[0]).screenshot() for s in schemes]
-    assert pictures[0] != pictures[1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_page_reads_without_javascript(visit, site, name):
@@ -153,7 +152,7 @@ def test_page_reads_without_javascript(visit, site, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_formula_is_drawn_and_can_be_listened_to(site, name):
+def test_formulas_can_be_listened_to_and_pictures_say_what_they_show(site, name):
     soup = parsed(HTML / f"{name}.html")
     for formula in soup.select(".math.notranslate"):
         assert formula.find("svg", recursive=False)["aria-hidden"] == "true"
@@ -162,16 +161,11 @@ def test_every_formula_is_drawn_and_can_be_listened_to(site, name):
     assert not soup.select("[data-mjx-error], merror")
     drawn = {use["xlink:href"].removeprefix("#") for use in soup.select(".math use")}
     assert drawn <= {path["id"] for path in soup.select(".math-glyphs path")}
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_picture_says_what_it_shows_and_has_its_room(site, name):
-    for picture in parsed(HTML / f"{name}.html").select("article img"):
+    for picture in soup.select("article img"):
         alt = picture.get("alt", "")
         assert len(alt) > 20, picture
         assert not re.search(r"\.(svg|png)$|_build/", alt), picture
-        assert int(picture["width"]) > 40, picture
-        assert int(picture["height"]) > 40, picture
+        assert min(int(picture["width"]), int(picture["height"])) > 40, picture
 
 
 def test_internal_links_and_anchors_resolve(site):
