@@ -94,7 +94,7 @@
       this.state = { width: 2, spread: 0, gamma: "one", activation: "relu", curve: "wave" };
       const s = this.state;
       this.chart("plot", 250);
-      this.slider("spread", "β up to", {
+      this.slider("spread", "range of β", {
         min: 0, max: 1, step: 0.01, text: () => (s.spread ? `±${show(REACH * s.spread)}` : "0"),
         get: () => s.spread, set: (v) => { s.spread = v; },
       });
@@ -104,10 +104,10 @@
       });
       const pick = (name, legend, list) => this.choice(name, legend, list, () => s[name], (v) => { s[name] = v; });
       pick("gamma", "γ", [["one", "1 everywhere"], ["varied", "½, 1 or 2"]]);
-      pick("activation", "after it", [["relu", "ReLU"], ["tanh", "tanh"]]);
+      pick("activation", "activation", [["relu", "ReLU"], ["tanh", "tanh"]]);
       pick("curve", "curve", [["wave", "wave"], ["bands", "bands"], ["hill", "hill"]]);
-      this.fact("left", "of the curve is missed");
-      this.fact("places", "bends at");
+      this.fact("left", "missed part of the curve");
+      this.fact("places", "units bend at");
     }
 
     reveal() {
