@@ -3,6 +3,7 @@
 A command is imported when it is called, so that `bnlib audit` needs nothing that builds books.
 """
 
+import os
 from importlib import import_module
 
 import click
@@ -31,6 +32,13 @@ class Commands(click.Group):
         except ModuleNotFoundError as error:
             return _missing(cmd_name, error.name)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Whatever a command cannot read, write or understand is one sentence, and status 1."""
+        try:
+            return super().invoke(ctx)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+
 
 def _missing(command: str, package: str | None) -> click.Command:
     needs = f"`bnlib {command}` needs the package {package}: pip install 'bnlib[book]'"
@@ -43,9 +51,15 @@ def _missing(command: str, package: str | None) -> click.Command:
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-C", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+    help="Work in this folder, as if it had been entered first.",
+)  # fmt: skip
 @click.version_option(package_name="bnlib")
-def main() -> None:
+def main(folder: str | None) -> None:
     """Re-execute the book's notebooks, or audit the batch normalizations of a checkpoint."""
+    if folder:
+        os.chdir(folder)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from bookbuild import notebook as nb
-from bookbuild.execute import Report, describe, execute, plan
+from bookbuild.execute import describe, ending_on_signals, execute, plan
+from bookbuild.grids import from_shell
 
 
 @click.command("execute")
@@ -19,8 +20,9 @@ def execute_command(slugs: tuple[str, ...], jobs: int | None, pairs: list[tuple[
     """Execute notebooks that changed since their last execution, or all of them that did.
 
     SLUG is the bare name of a notebook in notebooks/. An execution is kept under _build/executed
-    and found again as long as its code cells, parameters, library modules, lock file, Python and
-    data packages are the same. The exit status is 1 if a notebook fails.
+    and found again as long as its code cells, parameters, the files that these name, library
+    modules, lock file, Python and data packages are the same. The exit status is 1 if a notebook
+    fails.
 
     \b
     Examples:
@@ -28,24 +30,16 @@ def execute_command(slugs: tuple[str, ...], jobs: int | None, pairs: list[tuple[
       bnlib execute forward gradient --jobs 2
       bnlib execute forward -p seeds 20
     """
-    root = Path.cwd()
-    try:
-        runs = [
-            plan(path, nb.parse(nb.parameters(nb.read(path)), pairs), root=root)
-            for path in nb.find(root, slugs)
-        ]
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    reports = execute(runs, jobs=jobs)
+    root, runs = Path.cwd(), []
+    for path in nb.find(root, slugs):
+        with nb.named(path):
+            given = nb.parse(nb.parameters(nb.read(path)), pairs)
+        runs.append(plan(path, {name: from_shell(v) for name, v in given.items()}, root=root))
+    with ending_on_signals("What had finished is in the store."):
+        reports = execute(runs, jobs=jobs)
     for report in reports:
-        click.echo(_line(report, root), err=not report.ok)
+        done = f"{report.facts['seconds']:.1f} s" if report.fresh and report.ok else "up to date"
+        where = f"{report.run.slug}: {done}, {report.run.path.relative_to(root)}"
+        click.echo(where if report.ok else describe(report), err=not report.ok)
     if not all(report.ok for report in reports):
         raise SystemExit(1)
-
-
-def _line(report: Report, root: Path) -> str:
-    if not report.ok:
-        return describe(report)
-    path = report.run.path.relative_to(root)
-    done = f"{report.facts['seconds']:.1f} s" if report.fresh else "up to date"
-    return f"{report.run.slug}: {done}, {path}"

@@ -1,5 +1,6 @@
 """The command line: `bnlib reproduce`."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 from bookbuild import full, store
 from bookbuild import notebook as nb
 from bookbuild import reproduce as rp
-from bookbuild.execute import Run, describe, plan
+from bookbuild.execute import Report, Run, describe, ending_on_signals, plan
 
 
 @click.command("reproduce")
@@ -42,89 +43,89 @@ def reproduce_command(
     root = Path.cwd()
     if stored and (update or tables):
         raise click.UsageError("expected --stored alone, got it with --update or --full")
-    try:
+    with (
+        ending_on_signals("Nothing was changed."),
+        tempfile.TemporaryDirectory(prefix="bnlib-reproduce-") as scratch,
+    ):
+        folder = Path(scratch)
         if tables:
-            raise SystemExit(0 if _full(root, slugs, update) else 1)
-        with rp.scratch() as folder:
+            good = _full(root, slugs, update)
+        else:
             runs = _runs(root, slugs, None if stored else folder / "now", update)
             good = _update(root, runs, jobs, folder) if update else _compare(root, runs, jobs)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
     if not good:
         raise SystemExit(1)
 
 
 def _runs(root: Path, slugs: tuple[str, ...], folder: Path | None, update: bool) -> list[Run]:
-    known = nb.find(root, slugs)
-    with_baseline = [path for path in known if rp.read(root, path.stem)]
-    chosen = known if slugs or update else with_baseline
-    missing = [path.stem for path in chosen if path not in with_baseline]
+    known = {path: rp.read(root, path.stem) for path in nb.find(root, slugs)}
+    chosen = [path for path, baseline in known.items() if baseline or slugs or update]
+    missing = [path.stem for path in chosen if not known[path]]
     if not chosen or (missing and not update):
         names = " ".join(missing or [path.stem for path in known])
         raise ValueError(f"no baseline; `bnlib reproduce {names} --update` makes one")
-    return [plan(path, _parameters(root, path.stem), root=root, folder=folder) for path in chosen]
-
-
-def _parameters(root: Path, slug: str) -> dict[str, Any]:
-    return (rp.read(root, slug) or {}).get("parameters", {})
+    return [
+        plan(path, (known[path] or {}).get("parameters"), root=root, folder=folder)
+        for path in chosen
+    ]
 
 
 def _compare(root: Path, runs: list[Run], jobs: int | None) -> bool:
-    found, failed = rp.measure(runs, jobs=jobs)
+    measured, failed = rp.measure(runs, jobs=jobs)
+    _tell(failed)
     good = not failed
-    for report in failed:
-        click.echo(describe(report), err=True)
-    for slug, measured in found.items():
+    for slug, now in measured.items():
         baseline = rp.read(root, slug)
         assert baseline
-        moved = rp.compare(baseline, measured)
+        moved = rp.compare(baseline, now)
         good = good and not moved
-        count = f"{len(measured['records'])} values, {len(measured['claims'])} verdicts"
-        click.echo(f"{slug}: {count} as published" if not moved else _told(slug, baseline, moved))
+        told = _told(slug, baseline, moved, rp.versions()) if moved else None
+        count = f"{len(now['records'])} values, {len(now['claims'])} verdicts"
+        click.echo(told or f"{slug}: {count} as published")
     return good
 
 
-def _told(
-    slug: str, old: dict[str, Any], moved: list[rp.Moved], now: dict[str, Any] | None = None
-) -> str:
+def _tell(failed: list[Report]) -> None:
+    for report in failed:
+        click.echo(describe(report), err=True)
+
+
+def _told(slug: str, old: dict[str, Any], moved: list[rp.Moved], versions: dict[str, str]) -> str:
     """The first difference, how many more there are, and the versions of both sides."""
     more = [f"  and {len(moved) - 1} more"] if len(moved) > 1 else []
-    versions = [old.get("versions", {}), rp.versions() if now is None else now.get("versions", {})]
-    apart = [f"  {line}" for line in rp.versions_apart(*versions)]
+    apart = [f"  {line}" for line in rp.versions_apart(old.get("versions", {}), versions)]
     return "\n".join([f"{slug}: {moved[0]}", *more, *apart])
 
 
 def _update(root: Path, runs: list[Run], jobs: int | None, folder: Path) -> bool:
-    found, failed = rp.measure(runs, jobs=jobs)
-    again = [run._replace(folder=folder / "elsewhere") for run in runs if run.slug in found]
-    with rp.old_processor():
-        elsewhere, failed_there = rp.measure(again, jobs=jobs)
-    for report in (*failed, *failed_there):
-        click.echo(describe(report), err=True)
-    for slug in (slug for slug in found if slug in elsewhere):
-        old = rp.read(root, slug)
-        for moved in rp.compare(old, found[slug]) if old else []:
+    measured, failed = rp.measure(runs, jobs=jobs)
+    again = [run._replace(folder=folder / "elsewhere") for run in runs if run.slug in measured]
+    elsewhere, failed_there = rp.measure(again, jobs=jobs, extra=rp.OLD_PROCESSOR)
+    _tell(failed + failed_there)
+    for slug in elsewhere:
+        old, now, there = rp.read(root, slug), measured[slug], elsewhere[slug]
+        for moved in rp.compare(old, now) if old else []:
             click.echo(f"{slug}: {moved}")
-        for name in rp.unstable(found[slug], elsewhere[slug]):
-            click.echo(f"{slug}: {name} depends on the processor", err=True)
-        path = rp.write(root, slug, rp.baseline(found[slug], elsewhere[slug], old))
+        for moved in rp.compare(rp.baseline(now, there), there):
+            click.echo(f"{slug}: {moved.name} depends on the processor", err=True)
+        path = rp.write(root, slug, rp.baseline(now, there, old))
         click.echo(f"{slug}: wrote {path.relative_to(root)}")
-    return not failed and not failed_there
+    return not failed + failed_there
 
 
 def _full(root: Path, names: tuple[str, ...], update: bool) -> bool:
     good = True
     for table in full.tables(root, names):
-        path = full.stored(root, table)
-        old = full.read(path)
+        old = full.read(table.path)
         click.echo(f"{table.name}: computing it again")
         made = full.redo(root, table)
         now = full.read(made)
         moved = list(full.compare(old, now))
         good = good and (update or not moved)
-        told = _told(table.name, old, moved, now) if moved else f"{table.name}: as published"
-        click.echo(told)
+        told = _told(table.name, old, moved, now.get("versions", {})) if moved else None
+        click.echo(told or f"{table.name}: as published")
         if moved and update:
-            store.write_atomically(path, made.read_text(encoding="utf-8"))
-            click.echo(f"{table.name}: wrote {path.relative_to(root)}; its page names the old one")
+            store.write_atomically(table.path, made.read_text(encoding="utf-8"))
+            where = table.path.relative_to(root)
+            click.echo(f"{table.name}: wrote {where}; its page names the old one")
     return good

@@ -9,10 +9,9 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from bookbuild import cluster, grids, store, table
-from bookbuild.execute import Report, cores
-from bookbuild.remote import MismatchError
-from bookbuild.sweep import settle
+from bookbuild import grids, store, sweep, table
+from bookbuild.execute import Report, cores, ending_on_signals
+from bookbuild.sources import MismatchError
 
 OUT = "_build/sweeps"
 _AGAIN = "What had finished is in the store; the same command goes on from there."
@@ -58,26 +57,25 @@ def sweep_command(
     """
     if scheduler and workers:
         raise click.UsageError("expected --scheduler or --workers, got both")
-    try:
-        plan = grids.plan(_resolved(notebook), words, root=Path.cwd(), notebooks=notebooks)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    named = Path("notebooks", f"{notebook}.ipynb")
+    path = named if named.is_file() and not notebook.is_file() else notebook
+    if not path.is_file():
+        raise click.ClickException(f"expected a notebook, got {str(path)!r}, which is no file")
+    plan = grids.plan(path, words, root=Path.cwd(), notebooks=notebooks)
     survey = grids.survey(plan)
     folder = out or Path(OUT, survey.name)
-    click.echo(_planned(plan, survey, folder))
+    workers = min(workers or cores(), max(1, survey.runs - survey.stored))
+    click.echo(_planned(plan, survey, folder, workers))
     if dry_run:
         return
     for results in (folder, plan.folder):
+        store.prepare(results)
+    with ending_on_signals(_AGAIN):
         try:
-            store.prepare(results)
-        except OSError as error:
-            raise click.ClickException(f"cannot write into {results}: {error.strerror}") from error
-    most = max(1, survey.runs - survey.stored)
-    failed = _settled(plan, survey, scheduler, min(workers or cores(), most))
-    try:
-        rows = table.write(plan, failed, folder)
-    except OSError as error:
-        raise click.ClickException(f"the table: {error}. {_AGAIN}") from error
+            failed = _settled(plan, survey, scheduler, workers)
+            rows = table.write(plan, failed, folder)
+        except (sweep.SchedulerError, MismatchError, OSError) as error:
+            raise click.ClickException(f"{error}. {_AGAIN}") from error
     click.echo(table.summary(rows))
     click.echo(
         f"{survey.runs - len(failed)} runs done, {len(failed)} failed; "
@@ -91,47 +89,38 @@ def _settled(
     plan: grids.Plan, survey: grids.Survey, scheduler: str | None, workers: int
 ) -> dict[str, Report]:
     slow = 0.1 if sys.stderr.isatty() else 30.0  # seconds: a log needs few lines
-    try:
-        with tqdm(total=survey.runs, unit="run", mininterval=slow, smoothing=0.1) as bar:
+    with tqdm(total=survey.runs, unit="run", mininterval=slow, smoothing=0.1) as bar:
 
-            @contextmanager
-            def connect() -> Iterator[Any]:
-                with cluster.connect(scheduler, workers) as client:
-                    threads = sum(client.nthreads().values())
-                    where = f"{client.scheduler.address}, dashboard {client.dashboard_link}"
-                    bar.write(f"dask   {where}, {threads} runs at a time", file=sys.stderr)
-                    yield client
+        @contextmanager
+        def connect() -> Iterator[Any]:
+            with sweep.connect(scheduler, workers) as client:
+                threads = sum(client.nthreads().values())
+                where = f"{client.scheduler.address}, dashboard {client.dashboard_link}"
+                bar.write(f"dask   {where}, {threads} runs at a time", file=sys.stderr)
+                yield client
 
-            return settle(plan, connect, bar)
-    except KeyboardInterrupt:
-        click.echo(f"interrupted. {_AGAIN}", err=True)
-        raise SystemExit(130) from None
-    except (cluster.SchedulerError, MismatchError) as error:
-        raise click.ClickException(f"{error}. {_AGAIN}") from error
-    except OSError as error:
-        raise click.ClickException(f"the store: {error}. {_AGAIN}") from error
+        return sweep.settle(plan, connect, bar)
 
 
-def _resolved(notebook: Path) -> Path:
-    """The path as given, or the notebook of that name in notebooks/."""
-    named = Path("notebooks", f"{notebook}.ipynb")
-    if not notebook.is_file() and named.is_file():
-        return named
-    if not notebook.is_file():
-        raise ValueError(f"expected a notebook, got {str(notebook)!r}, which is no file")
-    return notebook
-
-
-def _planned(plan: grids.Plan, survey: grids.Survey, folder: Path) -> str:
+def _planned(plan: grids.Plan, survey: grids.Survey, folder: Path, workers: int) -> str:
+    todo = survey.runs - survey.stored
     lines = [
         f"plan   {plan.notebook.stem}: {survey.runs} runs, {survey.stored} in the store, "
-        f"{survey.runs - survey.stored} to do"
+        f"{todo} to do"
     ]
     for number, grid in enumerate(plan.grids, start=1):
         if len(plan.grids) > 1:
             lines.append(f"       grid {number}: {grids.size(grid)} runs")
         width = max([len(name) for name in grid] or [0])
         lines += [f"       {name:{width}}  {grids.shown(grid[name])}" for name in grid]
-    calls = f"{plan.chapter}.run" if plan.chapter else f"{plan.notebook.name}, by papermill"
+    calls = f"{plan.chapter}.run" if plan.chapter else f"{plan.notebook.name}, a kernel a run"
     lines += [f"calls  {calls}", f"store  {plan.folder}", f"table  {folder / table.FILES[0]}"]
+    if survey.seconds is None:
+        lines += ["time   unknown: the store has no run of it yet"]
+    else:
+        hours, rest = divmod(round(todo * survey.seconds / workers), 3600)
+        lines += [
+            f"time   about {hours} h {rest // 60} min {rest % 60} s with {workers} at a time, at "
+            f"{survey.seconds:.3g} s a run, the median of stored ones"
+        ]
     return "\n".join(lines)

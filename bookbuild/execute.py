@@ -1,35 +1,40 @@
-"""Run what is not in the store, several notebooks at once, each in a process of its own.
+"""Run what is not in the store, several notebooks at once, each in a kernel of its own.
 
 A run is a value: `plan` says what would run, `execute` runs it and returns one report a run. A
 failing notebook does not stop the others, and leaves no trace in the store.
 """
 
-import multiprocessing
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from concurrent.futures import as_completed
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebble import ProcessExpired, ProcessPool
-from tqdm import tqdm
+import psutil
 
 from bnlib.parameters import check
 from bookbuild import notebook as nb
-from bookbuild import store, worker
+from bookbuild import sources, store, worker
 
 CELL_TIMEOUT = 600  # seconds
 
 
 class Run(NamedTuple):
-    """One execution to be: a notebook with checked parameters, and its address in the store."""
+    """One execution to be: a notebook with checked parameters, and its address in the store.
+
+    files: digests by path of what its key covers, as `sources.unchanged` takes them.
+    """
 
     notebook: Path
     parameters: dict[str, Any]
     key: str
     folder: Path
+    files: dict[str, str | None]
+    package: str
 
     @property
     def slug(self) -> str:
@@ -59,39 +64,46 @@ def plan(
     package: str = "bnlib",
     folder: Path | None = None,
 ) -> Run:
-    """Check the overrides and compute the key. folder: the store, by default below root."""
-    source = nb.read(notebook)
-    try:
+    """Check the overrides and compute the key. folder: the store, by default below root.
+
+    Raises ValueError, naming the notebook, for whatever is wrong with it or with an override.
+    """
+    path, source = notebook.resolve(), nb.read(notebook)
+    with nb.named(notebook):
         declared = nb.parameters(source)
         check(declared, overrides or {})
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"{notebook.name}: {error}") from error
-    parameters = store.effective(declared, overrides or {})
-    address = store.key(source, parameters, root=root, package=package)
-    return Run(notebook.resolve(), parameters, address, folder or root / store.FOLDER)
+        parameters = store.effective(declared, overrides or {})
+        made_of = store.basis(path, source, root=root, package=package)
+        key, files = store.keys(path.parent, declared, made_of)(parameters)
+    return Run(path, parameters, key, folder or root / store.FOLDER, files, package)
 
 
 def execute(
-    runs: Iterable[Run], *, jobs: int | None = None, timeout: int = CELL_TIMEOUT
+    runs: Iterable[Run],
+    *,
+    jobs: int | None = None,
+    timeout: int = CELL_TIMEOUT,
+    extra: Mapping[str, str] | None = None,
 ) -> list[Report]:
     """Execute the runs that the store lacks, at most jobs at a time; the reports in their order.
 
-    timeout: seconds a cell may take. On KeyboardInterrupt every process started here is ended,
-    with its kernel, and the store holds what had finished.
+    timeout: seconds a cell may take. extra: variables for every kernel. On KeyboardInterrupt every
+    kernel started here is ended, and the store holds what had finished.
     """
     runs = list(runs)
-    missing = [run for run in runs if not store.holds(run.folder, run.slug, run.key)]
-    fresh = {(r.run.notebook, r.run.key): r for r in _all(missing, jobs or cores(), timeout)}
-    stored = [Report(run, ok=True, fresh=False, facts={}) for run in runs]
-    return [fresh.get((r.run.notebook, r.run.key), r) for r in stored]
+    wanted = {(run.folder, run.slug, run.key): run for run in runs}
+    missing = [run for at, run in wanted.items() if not store.holds(*at)]
+    made = _all(missing, jobs or cores(), timeout=timeout, extra=extra)
+    fresh = {report.run.path: report for report in made}
+    return [fresh.get(run.path, Report(run, ok=True, fresh=False, facts={})) for run in runs]
 
 
 def describe(report: Report) -> str:
     """A failed run in words: notebook, cell, line, source line, error, end of the traceback."""
-    facts = report.facts
-    where = [f"cell {facts['cell']}"] if facts.get("cell") else []
-    where += [f"line {facts['line']}"] if facts.get("line") else []
-    head = f"FAILED {', '.join([_shown(report.run.notebook), *where])}"
+    facts, path = report.facts, report.run.notebook
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    where = [f"{name} {facts[name]}" for name in ("cell", "line") if facts.get(name)]
+    head = f"FAILED {', '.join([str(shown), *where])}"
     source = [f"    {facts['source']}"] if facts.get("source") else []
     given = [f"    parameters: {report.run.parameters}"] if report.run.parameters else []
     excerpt = [f"  | {line}" for line in facts.get("traceback", [])]
@@ -103,76 +115,61 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+@contextmanager
+def ending_on_signals(hint: str) -> Iterator[None]:
+    """A walltime, `docker stop` or a closed terminal ends the block as Ctrl-C does.
 
-
-def _all(runs: list[Run], jobs: int, timeout: int) -> list[Report]:
-    """A report for each run, as they end."""
-    if not runs:
-        return []
-    # A fresh Python for each run: what one leaves behind does not reach the next.
-    fresh = multiprocessing.get_context("spawn")
-    pool = ProcessPool(min(jobs, len(runs)), max_tasks=1, context=fresh)
-    try:
-        futures: dict[Any, Run] = {
-            pool.schedule(_file, (run, timeout, line)): run for line, run in enumerate(runs, 1)
-        }
-        reports = []
-        # A log has no use for a bar that redraws itself.
-        with tqdm(total=len(runs), unit="notebook", disable=not sys.stderr.isatty()) as bar:
-            for future in as_completed(futures):
-                reports.append(_report(futures[future], future))
-                bar.update()
-                if bar.disable:
-                    print(f"executed {_in_short(reports[-1])}", file=sys.stderr, flush=True)
-        pool.close()
-        return reports
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.join()
-
-
-def _in_short(report: Report) -> str:
-    return f"{report.run.slug}: " + (f"{report.facts['seconds']:.1f} s" if report.ok else "FAILED")
-
-
-def _report(run: Run, future: Any) -> Report:
-    try:
-        facts = future.result()
-    except ProcessExpired as error:
-        facts = {"error": f"the worker ended with status {error.exitcode} before its report"}
-    except Exception as error:
-        facts = {"error": f"{type(error).__name__}: {error}"}
-    return Report(run, ok="error" not in facts, fresh=True, facts=facts)
-
-
-def _file(run: Run, timeout: int, line: int) -> dict[str, Any]:
-    """In a process of the pool: execute a run and put it into the store; the facts of its report.
-
-    line: of the terminal, below the bar over all notebooks, for the bar over the cells.
+    That is with `hint`, and with the exit status of a shell for the signal: 130 for Ctrl-C.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    bar = {"desc": run.slug, "position": line, "leave": False} if sys.stderr.isatty() else False
+
+    def end(number: int, _frame: Any) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)  # once is enough: what follows cleans up
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # the terminal may be gone
+            print(f"interrupted. {hint}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + (error.args or (signal.SIGINT,))[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _all(runs: list[Run], jobs: int, **options: Any) -> Iterator[Report]:
+    """A report for each run, told as it ends. A kernel is a process, which a thread waits for."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(min(jobs, len(runs)) or 1) as pool:
+        futures = [pool.submit(_file, run, stop=stop, **options) for run in runs]
+        try:
+            for future in as_completed(futures):
+                report = future.result()
+                took = f"{report.facts['seconds']:.1f} s" if report.ok else "FAILED"
+                print(f"executed {report.run.slug}: {took}", file=sys.stderr, flush=True)
+                yield report
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in psutil.Process().children():
+                if "ipykernel_launcher" in process.cmdline():
+                    process.kill()
+            raise
+
+
+def _file(run: Run, **options: Any) -> Report:
+    """Execute a run and put it into the store."""
     try:
         store.prepare(run.path.parent)
         facts, text = worker.execute(
             nb.read(run.notebook), run.parameters, run.key,
-            cwd=run.notebook.parent, timeout=timeout, progress=bar,
+            cwd=run.notebook.parent, package=run.package, **options,
         )  # fmt: skip
         if text is not None:
+            sources.unchanged(run.package, run.files)
             store.write_atomically(run.path, text)
-        return facts
-    except OSError as error:
-        return {"error": f"the result could not be stored: {error}"}
-
-
-def _end_with_parent() -> None:
-    """A kernel ends with the process that started it, and that one here with who started it."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
+    except (OSError, sources.MismatchError) as error:
+        facts = {"error": f"the result could not be stored: {error}"}
+    return Report(run, ok="error" not in facts, fresh=True, facts=facts)

@@ -7,7 +7,6 @@ the module runs, and the same command goes on from there.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
@@ -17,31 +16,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnlib.parameters import unknown
-from bookbuild import sources
+from bookbuild import sources, worker
 from bookbuild.reproduce import FOLDER as RESULTS
 from bookbuild.reproduce import Moved, distance
-from bookbuild.worker import ENVIRONMENT
 
 FOLDER = "_build/full"
 REGISTER = "full.toml"
 
 
 class Table(NamedTuple):
-    """One entry of the register. command: the module and what follows the path."""
+    """One entry of the register. path: of the published table; command: module and arguments."""
 
     name: str
     chapter: str
+    path: Path
     command: tuple[str, ...]
 
 
 def tables(root: Path, names: Sequence[str]) -> list[Table]:
     """The registered tables of these names or chapters, all without. Raises ValueError."""
-    path = root / RESULTS / REGISTER
+    folder = root / RESULTS
+    path = folder / REGISTER
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
         known = [
-            Table(name, entry["chapter"], (entry["module"], *entry["arguments"]))
-            for name, entry in entries.items()
+            Table(name, row["chapter"], folder / f"{name}.json", (row["module"], *row["arguments"]))
+            for name, row in tomllib.loads(path.read_text(encoding="utf-8")).items()
         ]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path}: expected a register of tables, got {error!r}") from error
@@ -52,11 +51,6 @@ def tables(root: Path, names: Sequence[str]) -> list[Table]:
     return [t for t in known if not names or {t.name, t.chapter} & set(names)]
 
 
-def stored(root: Path, table: Table) -> Path:
-    """Where the published table lies."""
-    return root / RESULTS / f"{table.name}.json"
-
-
 def redo(root: Path, table: Table, package: str = "bnlib") -> Path:
     """Compute a table from scratch, or go on where a stopped call was; where it lies.
 
@@ -65,10 +59,11 @@ def redo(root: Path, table: Table, package: str = "bnlib") -> Path:
     module, *arguments = table.command
     parts = [table.command, sources.library(package, [module]), sources.environment(root)]
     digest = sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    path = root / FOLDER / digest / f"{table.name}.json"
+    path = root.resolve() / FOLDER / digest / f"{table.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, str(path), *arguments]
-    status = subprocess.run(command, cwd=root, env=os.environ | ENVIRONMENT).returncode
+    with worker.environment(package) as variables:
+        status = subprocess.run(command, cwd=root, env=variables).returncode
     if status or not path.is_file():
         raise ValueError(f"{table.name}: `python -m {module}` ended with status {status}")
     return path

@@ -9,10 +9,10 @@ name, type, default (a literal), comment, and at the end of the comment what is 
 """
 
 import ast
-import io
 import re
-import tokenize
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,29 @@ from bnlib.parameters import TYPES, Parameter, check, described, from_text, unkn
 
 FOLDER = "notebooks"
 _RANGE = re.compile(r"\[\s*([^\[\],]+?)\s*,\s*([^\[\],]+?)\s*\]\s*$")
+_COMPUTED = re.compile(r"__import__|import_module|^\s*(!|%run)", re.MULTILINE)
 _CHOICE = re.compile(r"\{([^{}]+)\}\s*$")
 
 
 def read(path: Path) -> nbformat.NotebookNode:
-    """The notebook at path, in format 4. Raises ValueError naming the file where it is not one."""
+    """The notebook at path, in format 4. Raises ValueError unless it is one, in Python."""
     try:
-        return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        notebook = nbformat.read(path, as_version=4)
+        language = notebook.metadata.get("kernelspec", {}).get("language") or "python"
+    except Exception as error:  # a file that is no notebook fails in many ways
         raise ValueError(f"{path}: expected a Jupyter notebook (.ipynb), got {error}") from error
+    if language.lower() != "python":
+        raise ValueError(f"{path.name}: expected a notebook in Python, got one in {language}")
+    return notebook
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a notebook, or its parameters, is a ValueError that names it."""
+    try:
+        yield
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def find(root: Path, slugs: Sequence[str] = ()) -> list[Path]:
@@ -65,9 +79,9 @@ def parameters(notebook: Any) -> dict[str, Parameter]:
         raise ValueError(f"expected one cell tagged 'parameters', got {len(cells)}")
     if not cells:
         return {}
-    comments = _comments(cells[0].source)
-    found = [_declaration(line, comments) for line in ast.parse(cells[0].source).body]
-    return {parameter.name: parameter for parameter in found}
+    text = cells[0].source
+    declared = [_declaration(line, text) for line in ast.parse(text, "parameters cell").body]
+    return {parameter.name: parameter for parameter in declared}
 
 
 def parse(declared: Mapping[str, Parameter], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -81,49 +95,44 @@ def parse(declared: Mapping[str, Parameter], pairs: Iterable[tuple[str, str]]) -
     return values
 
 
-def imports(notebook: Any, package: str) -> set[str]:
-    """Dotted names below package that the code cells import; `package.*` where unsure.
+@cache
+def imported(source: str, package: str = "") -> frozenset[str]:
+    """The dotted names that a cell, or a file of this package, imports; `*` where unsure.
 
-    `from package import name` gives `package.name`, which may be a module or an attribute: the
-    import graph decides. A cell that is not plain Python counts as importing everything.
+    `from package import name` gives `package.name`, which may be a module or an attribute. A cell
+    that is not plain Python, or that imports by a computed name, may import anything.
     """
-    found: set[str] = set()
-    for cell in code_cells(notebook):
-        try:
-            tree = ast.parse(_without_magics(cell.source))
-        except SyntaxError:
-            found |= {f"{package}.*"} if package in cell.source else set()
-            continue
-        for node in ast.walk(tree):
-            found |= _imported(node)
-    return {name for name in found if name == package or name.startswith(f"{package}.")}
+    tree = syntax(source)
+    names = {"*"} if tree is None or _COMPUTED.search(source) else set()
+    for node in _statements(tree.body if tree else []):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return frozenset(names)
 
 
-def _imported(node: ast.AST) -> set[str]:
-    if isinstance(node, ast.Import):
-        return {alias.name for alias in node.names}
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return {f"{node.module}.{alias.name}" for alias in node.names}
-    return set()
+def syntax(source: str) -> ast.Module | None:
+    """The syntax tree of a cell, magics left out; None where it is not plain Python."""
+    lines = source.splitlines()
+    plain = ["" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines]
+    try:
+        return ast.parse("\n".join(plain))
+    except (SyntaxError, ValueError):  # ValueError: a null byte
+        return None
 
 
-def _without_magics(source: str) -> str:
-    return "\n".join(
-        "" if line.lstrip().startswith(("%", "!", "?")) else line for line in source.splitlines()
-    )
+def _statements(body: Iterable[Any]) -> Iterator[Any]:
+    """Every statement; a walk through all expressions takes ten times as long."""
+    for node in body:
+        yield node
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            yield from _statements(getattr(node, name, ()))
 
 
-def _comments(source: str) -> dict[int, str]:
-    """Comments by line number; a comment on a line of its own belongs to nothing."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {
-        token.start[0]: token.string.lstrip("# ").strip()
-        for token in tokens
-        if token.type == tokenize.COMMENT and token.line[: token.start[1]].strip()
-    }
-
-
-def _declaration(line: ast.stmt, comments: dict[int, str]) -> Parameter:
+def _declaration(line: ast.stmt, text: str) -> Parameter:
     place = f"line {line.lineno} of the parameters cell"
     if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
         raise ValueError(f"{place}: expected `name: type = literal`, got {ast.unparse(line)!r}")
@@ -134,8 +143,8 @@ def _declaration(line: ast.stmt, comments: dict[int, str]) -> Parameter:
         default = ast.literal_eval(line.value) if line.value else None
     except ValueError as error:
         raise ValueError(f"{place}: expected a literal, got {ast.unparse(line)!r}") from error
-    on_lines = range(line.lineno, (line.end_lineno or line.lineno) + 1)
-    comment = next((comments[n] for n in reversed(on_lines) if n in comments), "")
+    last = text.splitlines()[(line.end_lineno or line.lineno) - 1].encode()
+    comment = last[line.end_col_offset :].decode().lstrip(" #").strip()
     parameter = Parameter(line.target.id, kind, default, comment, **_allowed(comment))
     check({parameter.name: parameter}, {parameter.name: default})
     return parameter

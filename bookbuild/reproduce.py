@@ -10,11 +10,9 @@ number below `ROUNDING` is nothing but rounding and may be any other such number
 by hand, with a reason under "why", survives an update."""
 
 import json
-import os
+import math
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,49 +47,58 @@ class Moved(NamedTuple):
         return f"{text}, by {self.by:.3g} where {self.tolerance:.3g} is allowed"
 
 
-def path_of(root: Path, slug: str) -> Path:
-    """Where the baseline of a chapter lies."""
-    return root / FOLDER / f"{slug}.json"
-
-
 def read(root: Path, slug: str) -> dict[str, Any] | None:
     """The baseline of a chapter; None where there is none. Raises ValueError if it is damaged."""
-    path = path_of(root, slug)
+    path = root / FOLDER / f"{slug}.json"
     try:
-        baseline = json.loads(path.read_text(encoding="utf-8"))
+        baseline = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        for record in baseline["records"].values():
+            if not 0 <= record.get("tolerance", 0.0) < math.inf:
+                raise ValueError(f"the tolerance {record['tolerance']}")
+        baseline.setdefault("parameters", {}).keys()
         return baseline if baseline["records"].keys() | baseline["claims"].keys() else None
     except FileNotFoundError:
         return None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         got = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: expected a baseline, got {got}") from error
 
 
 def compare(baseline: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Moved]:
     """Every difference of recorded values, units and verdicts, in the order of the baseline."""
-    found = list(_missing("value", baseline["records"], measured["records"]))
-    found += _missing("claim", baseline["claims"], measured["claims"])
-    for key in _both(baseline["records"], measured["records"]):
-        if not _spelled(key, baseline["records"]):
-            found += _record(key, baseline["records"][key], measured["records"][key])
-    for name in _both(baseline["claims"], measured["claims"]):
-        before, now = baseline["claims"][name], measured["claims"][name]
-        found += [Moved(f"verdict on '{name}'", before, now)] if before != now else []
-    order = {name: place for place, name in enumerate(baseline["records"])}
-    return sorted(found, key=lambda moved: order.get(moved.name.split("'")[1], len(order)))
+    before, now = baseline["records"], measured["records"]
+    moved: list[Moved] = []
+    for key in {**before, **now}:
+        if key not in now or key not in before:
+            moved.append(_come_or_gone("value", key, key in before))
+        elif not _spelled(key, before):
+            moved += _record(key, before[key], now[key])
+    before, now = baseline["claims"], measured["claims"]
+    for name in {**before, **now}:
+        if name not in now or name not in before:
+            moved.append(_come_or_gone("claim", name, name in before))
+        elif before[name] != now[name]:
+            moved.append(Moved(f"verdict on '{name}'", before[name], now[name]))
+    return moved
 
 
-def measure(runs: Iterable[Run], *, jobs: int | None) -> tuple[dict[str, Any], list[Report]]:
+def measure(
+    runs: Iterable[Run], *, jobs: int | None, extra: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[Report]]:
     """Execute what the runs' stores lack; by slug what was recorded, and the runs that failed."""
-    reports = execute(runs, jobs=jobs)
-    found = {r.run.slug: _measured(r.run) for r in reports if r.ok}
-    return found, [report for report in reports if not report.ok]
+    reports = execute(runs, jobs=jobs, extra=extra)
+    measured = {r.run.slug: _measured(r.run) for r in reports if r.ok}
+    return measured, [report for report in reports if not report.ok]
 
 
 def baseline(
-    measured: Mapping[str, Any], elsewhere: Mapping[str, Any], old: Mapping[str, Any] | None
+    measured: Mapping[str, Any], elsewhere: Mapping[str, Any], old: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The baseline of a run. elsewhere: the run on the old processor; old: what it replaces."""
+    """The baseline of a run. elsewhere: the run on the old processor; old: what it replaces.
+
+    Compared with elsewhere, it says what no tolerance can cover: verdicts and texts that depend on
+    the processor.
+    """
     made = {**measured, "versions": versions(), "records": {}}
     for key, record in measured["records"].items():
         kept = (old or {}).get("records", {}).get(key, {})
@@ -103,23 +110,13 @@ def baseline(
     return made
 
 
-def unstable(measured: Mapping[str, Any], elsewhere: Mapping[str, Any]) -> list[str]:
-    """What no tolerance can cover: verdicts and texts that depend on the processor."""
-    allowed = {"records": {}, "claims": measured["claims"]}
-    for key, record in measured["records"].items():
-        other = elsewhere["records"].get(key, record)
-        allowed["records"][key] = {**record, "tolerance": _tolerance(record, other)}
-    return [moved.name for moved in compare(allowed, elsewhere)]
-
-
 def write(root: Path, slug: str, made: Mapping[str, Any]) -> Path:
-    """Write a baseline by one atomic rename, one record a line."""
-    path = path_of(root, slug)
-    records = [f"  {_json(key)}: {_json(value)}" for key, value in made["records"].items()]
-    claims = [f"  {_json(key)}: {_json(value)}" for key, value in made["claims"].items()]
+    """Write a baseline by one atomic rename, one record a line. Raises ValueError for NaN."""
+    path = root / FOLDER / f"{slug}.json"
     parts = {name: _json(made[name]) for name in ("parameters", "key", "versions")}
-    parts["records"] = "{\n" + ",\n".join(records) + "\n }" if records else "{}"
-    parts["claims"] = "{\n" + ",\n".join(claims) + "\n }" if claims else "{}"
+    for name in ("records", "claims"):
+        lines = [f"  {_json(key)}: {_json(value)}" for key, value in made[name].items()]
+        parts[name] = "{\n" + ",\n".join(lines) + "\n }" if lines else "{}"
     body = ",\n".join(f' "{name}": {text}' for name, text in parts.items())
     store.write_atomically(path, f"{{\n{body}\n}}\n")
     return path
@@ -137,39 +134,31 @@ def versions() -> dict[str, str]:
 
 def versions_apart(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Versions of both sides, in words: first those that differ."""
-    names = sorted(before.keys() | now.keys(), key=lambda n: (before.get(n) == now.get(n), n))
-    shown = ("Python", "numpy", "torch", "scipy", "processor")
-    return [
+    apart = [
         f"{name}: {before.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in sorted({**before, **now})
         if before.get(name) != now.get(name)
-        else f"{name}: {now[name]} on both sides"
-        for name in names
-        if before.get(name) != now.get(name) or name in shown
     ]
+    same = [name for name in sorted(now) if before.get(name) == now[name]]
+    return [*apart, *(f"{name}: {now[name]} on both sides" for name in same)]
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A store that lasts as long as one command."""
-    with tempfile.TemporaryDirectory(prefix="bnlib-reproduce-") as folder:
-        yield Path(folder)
+def distance(before: Any, now: Any) -> float | None:
+    """Largest distance of two values or lists; 0.0 where they are equal, None if not comparable.
 
-
-@contextmanager
-def old_processor() -> Iterator[None]:
-    """Kernels that start meanwhile compute as on a processor without recent instructions."""
-    before = dict(os.environ)
-    os.environ.update(OLD_PROCESSOR)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _stated(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a baseline keeps of a record: the numbers and the unit that it has."""
-    return {name: record[name] for name in (*_NUMBERS, "unit") if record[name] not in (None, "")}
+    Nothing is comparable with NaN: it passes no tolerance, and is not as published either.
+    """
+    if isinstance(before, list) and isinstance(now, list):
+        apart = [distance(a, b) for a, b in zip(before, now, strict=False)]
+        if len(before) != len(now) or None in apart:
+            return None
+        return max((by for by in apart if by is not None), default=0.0)
+    if before == now and isinstance(before, bool) == isinstance(now, bool):
+        return 0.0
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in (before, now)):
+        return None
+    by = abs(now - before)
+    return None if math.isnan(by) else by
 
 
 def _measured(run: Run) -> dict[str, Any]:
@@ -177,25 +166,19 @@ def _measured(run: Run) -> dict[str, Any]:
     if executed is None:
         raise ValueError(f"{run.path} was damaged while it was compared; try again")
     records, claims = read_outputs(executed)
-    return {
-        "parameters": run.parameters,
-        "key": run.key,
-        "records": {key: _stated(record) for key, record in records.items()},
-        "claims": {name: claim["verdict"] for name, claim in claims.items()},
+    stated = {
+        key: {name: record[name] for name in (*_NUMBERS, "unit") if record[name] not in (None, "")}
+        for key, record in records.items()
     }
+    verdicts = {name: claim["verdict"] for name, claim in claims.items()}
+    return {
+        "parameters": run.parameters, "key": run.key, "records": stated, "claims": verdicts
+    }  # fmt: skip
 
 
-def _missing(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Moved]:
-    for name in before:
-        if name not in now:
-            yield Moved(f"{what} '{name}'", "recorded", "not recorded")
-    for name in now:
-        if name not in before:
-            yield Moved(f"{what} '{name}'", "not in the baseline", "recorded")
-
-
-def _both(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [name for name in before if name in now]
+def _come_or_gone(what: str, name: str, gone: bool) -> Moved:
+    sides = ("recorded", "not recorded") if gone else ("not in the baseline", "recorded")
+    return Moved(f"{what} '{name}'", *sides)
 
 
 def _spelled(key: str, records: Mapping[str, Any]) -> bool:
@@ -211,22 +194,9 @@ def _record(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
     for name in _NUMBERS:
         old, new = before.get(name), now.get(name)
         by = distance(old, new)
-        if by is None or by > allowed:
+        if by is None or not by <= allowed:  # so that NaN is not allowed, either
             label = f"'{key}'" if name == "value" else f"{name} of '{key}'"
             yield Moved(label, old, new, by, allowed)
-
-
-def distance(before: Any, now: Any) -> float | None:
-    """Largest distance of two values or lists; 0.0 where they are equal, None if not comparable."""
-    if isinstance(before, list) and isinstance(now, list):
-        apart = [distance(a, b) for a, b in zip(before, now, strict=False)]
-        if len(before) != len(now) or None in apart:
-            return None
-        return max((by for by in apart if by is not None), default=0.0)
-    if before == now and isinstance(before, bool) == isinstance(now, bool):
-        return 0.0
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (before, now))
-    return abs(now - before) if numbers else None
 
 
 def _tolerance(record: Mapping[str, Any], elsewhere: Mapping[str, Any]) -> float:
@@ -236,24 +206,25 @@ def _tolerance(record: Mapping[str, Any], elsewhere: Mapping[str, Any]) -> float
     return float(f"{max(FACTOR * max(apart), *floors, 0.0):.2g}")
 
 
-def _floats(value: Any) -> Iterator[float]:
+def _floats(value: Any) -> list[float]:
     """The floats in a value: counts get no tolerance for their size."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, float):
-            yield item
+    return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, float)]
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = []
+    if (known := Path("/proc/cpuinfo")).is_file():
+        lines = known.read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or 'unknown'} ({platform.machine()})"
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name}, which is no value")
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _short(value: Any) -> str:

@@ -1,14 +1,20 @@
-"""What an execution depends on besides its notebook: library files, lock, Python, data packages."""
+"""What an execution depends on besides its notebook: library files, lock, Python, data packages,
+and the files beside the notebook, or named by its parameters, that its code can read.
+"""
 
+import ast
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from os.path import isfile
 from pathlib import Path
+from typing import Any
 
-import grimp
+from bookbuild import notebook as nb
 
 # Their *content* is data or arithmetic that a page shows. The lock pins them too, but an
 # environment need not follow its lock.
@@ -24,45 +30,78 @@ PACKAGES = (
     "matplotlib",
 )
 LOCK = "requirements.lock"
+_WRITES = re.compile(r"write|save|to_|dump|touch|, (mode=)?'[wax]")
 _NOT_SOURCE = {".pyc", ".pyo", ".tmp"}
 
 
-def library(package: str, imported: Iterable[str]) -> dict[str, str]:
-    """SHA-256 by file name of all that importing these names runs or may read.
+class MismatchError(RuntimeError):
+    """A file, Python or a data package is not the one that a key was made of."""
 
-    imported: dotted names as `notebook.imports` gives them. Importing `package.a.b` runs the
-    `__init__` of `package` and `package.a` too, and so on through whatever these import. A file
-    that is not Python, such as a style sheet, counts for every module of its folder.
+
+def library(package: str, code: Iterable[str]) -> dict[str, str]:
+    """SHA-256 by file name of all of a package that these cells or files run or may read.
+
+    Importing `package.a.b` runs the `__init__` of `package` and `package.a` too, and so on through
+    whatever these import. A file that is not Python, such as a style sheet, counts for every module
+    of its folder. Raises ValueError where such a file is a link to one that is not there.
     """
     folder = folder_of(package)
     if folder is None:
         return {}
-    modules = _closure(package, imported)
-    files = {_module_file(folder, package, module) for module in modules}
+    names: set[str] = set()
+    for source in code:
+        found = nb.imported(source)
+        names |= found | ({f"{package}.*"} if "*" in found and package in source else set())
+    inside = {name for name in names if name.partition(".")[0] == package}
+    files = modules(folder.parent, inside)
     folders = {file.parent for file in files}
-    data = {f for f in _data_files(folder) if _owner(f, folder) in folders}
-    return {f.relative_to(folder).as_posix(): _digest(f) for f in sorted(files | data)}
+    data = {path for path in _files(folder) if path.suffix != ".py"}
+    files |= {path for path in data if _owner(path, folder) in folders}
+    return {path.relative_to(folder).as_posix(): _present(path) for path in sorted(files)}
+
+
+def modules(root: Path, names: Iterable[str]) -> set[Path]:
+    """The Python files below root that importing these dotted names runs, directly or not.
+
+    `package.*` is the package with all below it.
+    """
+    files: set[Path] = set()
+    seen, todo = set(), set(names)
+    while todo:
+        seen.add(name := todo.pop())
+        *above, last = name.split(".")
+        if last == "*" and above:
+            paths = root.joinpath(*above).rglob("*.py")
+            todo |= {".".join(path.relative_to(root).with_suffix("").parts) for path in paths}
+        parts = [*above, last]
+        for depth in range(1, len(parts) + 1):
+            at = root.joinpath(*parts[:depth])
+            for file, package in (
+                (at / "__init__.py", parts[:depth]),
+                (at.with_suffix(".py"), parts[: depth - 1]),
+            ):
+                if file not in files and file.is_file():
+                    files.add(file)
+                    text = file.read_text("utf-8", "replace")
+                    todo |= nb.imported(text, ".".join(package)) - {"*"}
+        todo -= seen
+    return files
 
 
 def environment(root: Path) -> dict[str, str | None]:
     """Lock file, Python's minor version and the installed versions of `PACKAGES`."""
     lock = root / LOCK
     return {
-        "lock": _digest(lock) if lock.is_file() else None,
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "lock": digest(lock),
+        # Workers inherit the flag that drops assertions.
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}{' -O' * sys.flags.optimize}",
         **{name: installed(name) for name in PACKAGES},
     }
 
 
+@cache
 def installed(name: str) -> str | None:
     """The installed version of a distribution; None where there is none."""
-    folders = [Path(entry) for entry in sys.path if entry.endswith("-packages")]
-    return _installed(name, tuple(p.stat().st_mtime_ns for p in folders if p.is_dir()))
-
-
-@cache
-def _installed(name: str, stamp: tuple[int, ...]) -> str | None:
-    """stamp: changes when a distribution comes, goes or is replaced."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -75,52 +114,82 @@ def folder_of(package: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _closure(package: str, imported: Iterable[str]) -> set[str]:
-    graph = _graph(package, _stamp(folder_of(package)))
-    todo = [module for name in imported for module in _modules(name, graph.modules)]
-    seen: set[str] = set()
-    while todo:
-        module = todo.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        todo += graph.find_modules_directly_imported_by(module)
-        todo += [module.rpartition(".")[0]] if "." in module else []
-    return seen
+def beside(folder: Path, code: Iterable[str]) -> list[Path]:
+    """Files in a notebook's folder, or named in its code, that can reach a run of this code.
+
+    The kernel starts in that folder, so a module there hides one of Python's library, whoever
+    imports that. A string that names a file counts, too.
+    """
+    names = set().union(*map(nb.imported, code))
+    names |= (
+        {path.stem for path in folder.glob("*.py")} if "*" in names else sys.stdlib_module_names
+    )
+    files = modules(folder, names)
+    texts = [*code, *(file.read_text("utf-8", "replace") for file in files)]
+    strings = set().union(*(_read(tree) for text in texts if (tree := nb.syntax(text))))
+    return sorted(files | {*named(folder, ["matplotlibrc", *strings])})
 
 
-def _stamp(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a module is edited, comes or goes."""
-    paths = sorted(folder.rglob("*.py")) if folder else []
-    return tuple((str(p), (at := p.stat()).st_mtime_ns, at.st_size) for p in paths)
+def _read(tree: ast.AST) -> set[Any]:
+    """The constants in code, but for those of calls that write."""
+    nodes = list(ast.walk(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    writing = [call for call in calls if _WRITES.search(ast.unparse(call))]
+    return _constants(nodes) - set().union(*(_constants(ast.walk(call)) for call in writing))
 
 
-@lru_cache(maxsize=2)
-def _graph(package: str, stamp: tuple[tuple[str, int, int], ...]) -> grimp.ImportGraph:
-    return grimp.build_graph(package, cache_dir=None)
+def _constants(nodes: Iterable[ast.AST]) -> set[Any]:
+    return {node.value for node in nodes if isinstance(node, ast.Constant)}
 
 
-def _modules(name: str, known: set[str]) -> set[str]:
-    """The modules that an imported name may be; a star means the package with all below it."""
-    if name.endswith(".*"):
-        base = name[:-2]
-        return {module for module in known if module == base or module.startswith(f"{base}.")}
-    while name not in known and "." in name:
-        name = name.rpartition(".")[0]  # an attribute of the module above
-    return {name} & known
+def named(folder: Path, values: Iterable[Any]) -> Iterator[Path]:
+    """The files that these values name, seen from this folder; of a list, its entries."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from named(folder, value)
+        elif isinstance(value, str) and isfile(folder / value):
+            yield folder / value
 
 
-def _module_file(folder: Path, package: str, module: str) -> Path:
-    path = folder.joinpath(*module.removeprefix(package).strip(".").split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def unchanged(package: str, files: Mapping[str, str | None]) -> None:
+    """Raises MismatchError unless all files are still, and here, what they were.
+
+    files: digests by path; a relative one is seen from the folder that the package lies in.
+    """
+    folder = (folder_of(package) or Path()).parent
+    for path, want in files.items():
+        if digest(folder / path) != want:
+            raise MismatchError(f"{folder / path} differs from the file that the key was made of")
 
 
-def _data_files(folder: Path) -> list[Path]:
+def digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None where it cannot be read."""
+    try:
+        at = path.stat()
+        return _digest(path, (at.st_mtime_ns, at.st_ctime_ns, at.st_size, at.st_ino))
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, _stamp: tuple[int, ...]) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _present(path: Path) -> str:
+    content = digest(path)
+    if content is None:
+        raise ValueError(f"expected the stored file {path.resolve()}, got none; restore it first")
+    return content
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files below a folder, and links to where none is; hidden and compiled ones left out."""
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix not in {".py", *_NOT_SOURCE}
+        if not path.is_dir()
+        and path.suffix not in _NOT_SOURCE
         and not any(part.startswith((".", "__pycache__")) for part in path.parts[-2:])
     ]
 
@@ -131,7 +200,3 @@ def _owner(path: Path, folder: Path) -> Path:
     while owner != folder and not (owner / "__init__.py").is_file():
         owner = owner.parent
     return owner
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

@@ -2,18 +2,15 @@
 
 `<folder>/<slug>/<key>.ipynb` is an executed notebook. `<key>.json` is what a chapter gave without
 one: its records and claims, the same that the notebook of this key would have. Same key, same
-outputs: the key covers code cells, parameters, the library files that the notebook runs, the lock
-file, Python and the data packages. Prose is not in it. Nothing is ever changed in place, and each
-file carries a digest of its text: what the store gives is a whole, successful execution. A damaged
-file is renamed to `<key>.damaged`.
+outputs: the key covers code cells, parameters, the library files that the notebook runs, the files
+that it can read, the lock file, Python and the data packages. Prose is not in it. Nothing is ever
+changed in place, and each file carries a digest of its text: what the store gives is a whole,
+successful execution. A damaged file counts as none.
 """
 
-import contextlib
-import glob
 import json
 import logging
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -21,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-import psutil
 
 from bnlib.parameters import Parameter
 from bnlib.results import read_outputs
@@ -36,45 +32,58 @@ _NO_DIGEST = "0" * 64
 _TAGS_THAT_MATTER = {"parameters", INJECTED, "raises-exception", "skip-execution"}
 
 
-def key(notebook: Any, overrides: Mapping[str, Any], *, root: Path, package: str = "bnlib") -> str:
-    """The content address of one execution, 32 hex digits.
+class Basis(NamedTuple):
+    """What a key covers besides the parameters: the same for every run of a notebook.
 
-    An override that repeats the declared default changes nothing and is not part of the key.
+    cells: source and tags that matter, by code cell. library: digests by file of the package.
+    environment: versions. beside: digests by path of what the code can read beside the notebook.
     """
-    return keys(notebook, basis(notebook, root=root, package=package))(overrides)
+
+    package: str
+    cells: list[list[Any]]
+    library: dict[str, str]
+    environment: dict[str, str | None]
+    beside: dict[str, str | None]
 
 
-def basis(notebook: Any, *, root: Path, package: str = "bnlib") -> dict[str, Any]:
-    """What the key covers besides the parameters: the same for every run of a notebook."""
-    return {
-        "format": 2,  # raise it when what is stored changes
-        "cells": code(notebook),
-        "library": sources.library(package, nb.imports(notebook, package)),
-        "environment": sources.environment(root),
-    }
+def basis(path: Path, notebook: Any, *, root: Path, package: str = "bnlib") -> Basis:
+    """The basis of the notebook that was read from path. Raises ValueError as `sources.library`."""
+    cells = nb.code_cells(notebook)
+    code = [cell.source for cell in cells]
+    files = sources.beside(path.parent, code)
+    modules = [file.read_text("utf-8", "replace") for file in files if file.suffix == ".py"]
+    return Basis(
+        package,
+        [[cell.source, sorted(_TAGS_THAT_MATTER & set(nb.tags(cell)))] for cell in cells],
+        sources.library(package, [*code, *modules]),
+        sources.environment(root),
+        {str(file): sources.digest(file) for file in files},
+    )
 
 
-def code(notebook: Any) -> list[list[Any]]:
-    """What the key takes from the notebook: source and tags that matter, by code cell."""
-    return [
-        [cell.source, sorted(_TAGS_THAT_MATTER & set(nb.tags(cell)))]
-        for cell in nb.code_cells(notebook)
-    ]
+def keys(
+    folder: Path, declared: Mapping[str, Parameter], made_of: Basis
+) -> Callable[[Mapping[str, Any]], tuple[str, dict[str, str | None]]]:
+    """The function that takes effective overrides to their key, and to digests of all files in it.
 
-
-def keys(notebook: Any, parts: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
-    """The function that takes overrides to their key. parts: the `basis` of this notebook.
-
+    folder: of the notebook; a parameter may name a file there, whose content is in the key.
     A plan has many runs of one notebook, so all but their parameters is hashed here, once.
     """
-    declared = nb.parameters(notebook)
+    shared = {"format": 2, **made_of._asdict()}  # raise the format when what is stored changes
+    package, beside = shared.pop("package"), shared.pop("beside")
+    files = {f"{package}/{name}": digest for name, digest in made_of.library.items()} | beside
+    shared |= {"beside": {os.path.relpath(p, folder): beside[p] for p in beside}} if beside else {}
     # "parameters" sorts behind the other names: their text is a prefix of the whole.
-    begun = sha256(f'{_text(parts)[:-1]},"parameters":'.encode())
+    begun = sha256(f'{_text(shared)[:-1]},"parameters":'.encode())
+    defaults = {name: parameter.default for name, parameter in declared.items()}
 
-    def of(overrides: Mapping[str, Any]) -> str:
-        whole = begun.copy()
-        whole.update(f"{_text(effective(declared, overrides))}}}".encode())
-        return whole.hexdigest()[:32]
+    def of(overrides: Mapping[str, Any]) -> tuple[str, dict[str, str | None]]:
+        whole, values = begun.copy(), list({**defaults, **overrides}.values())
+        whole.update(f"{_text(overrides)}}}".encode())
+        data = {str(path): sources.digest(path) for path in sources.named(folder, values)}
+        if data:
+            whole.update(_text(list(data.values())).encode())
+        return whole.hexdigest()[:32], files | data if data else files
 
     return of
 
@@ -88,18 +97,13 @@ def effective(declared: Mapping[str, Parameter], overrides: Mapping[str, Any]) -
     return {name: value for name, value in cast.items() if value != declared[name].default}
 
 
-def outputs_sha(notebook: Any) -> str:
-    """SHA-256 of all outputs of the code cells: what two runs must have in common."""
-    return _sha([cell.outputs for cell in nb.code_cells(notebook)])
-
-
 def path_of(folder: Path, slug: str, key: str, kind: str = NOTEBOOK) -> Path:
     """Where an execution lies, or will lie; kind: `NOTEBOOK` or `DIRECT`."""
     return folder / slug / f"{key}{kind}"
 
 
 def get(folder: Path, slug: str, key: str) -> nbformat.NotebookNode | None:
-    """The stored executed notebook, None where there is none; a damaged file is set aside."""
+    """The stored executed notebook, None where there is none that is whole."""
     text = _read(path_of(folder, slug, key), key)
     # It was valid when it was written, and is the same: no need to check it against the schema.
     return None if text is None else nbformat.v4.reads(text)
@@ -129,54 +133,44 @@ def measured(folder: Path, slug: str, key: str) -> Measured | None:
     return Measured(content["records"], content["claims"], content["metadata"][STAMP]["seconds"])
 
 
+def stamp(content: bytes) -> dict[str, Any]:
+    """Key, parameters and seconds of a stored file, whole or not; empty where it has none."""
+    try:
+        return json.loads(content)["metadata"][STAMP] | {}
+    except (ValueError, LookupError, TypeError):  # damage looks like anything
+        return {}
+
+
 def _read(path: Path, key: str) -> str | None:
-    """The text of a stored file, if it is whole."""
-    try:
-        content = path.read_bytes()
-    except OSError:  # nothing there, or not readable: then writing fails too, and says why
+    """The text of a stored file, if every byte of it is as it was put under this key."""
+    if not path.is_file():
         return None
-    if _whole(content, key):
+    content = path.read_bytes()
+    put = stamp(content)
+    whole = content.replace(_entry(put.get("digest", "")), _entry(_NO_DIGEST))
+    if put.get("key") == key and put.get("digest") == sha256(whole).hexdigest():
         return content.decode()
-    _set_aside(path, key)
+    logging.getLogger(__name__).warning("%s is damaged; it counts as none", path)
     return None
-
-
-def _whole(content: bytes, key: str) -> bool:
-    """Whether every byte of what was put under this key is as it was written."""
-    try:
-        stamp = json.loads(content)["metadata"][STAMP]
-        plain = content.replace(_entry(stamp["digest"]), _entry(_NO_DIGEST))
-        return stamp["key"] == key and stamp["digest"] == sha256(plain).hexdigest()
-    except (ValueError, LookupError, TypeError, AttributeError):  # damage looks like anything
-        return False
 
 
 def _entry(digest: str) -> bytes:
     return f'"digest": "{digest}"'.encode()  # as a string of an output it would have backslashes
 
 
-def _set_aside(path: Path, key: str) -> None:
-    aside = path.with_suffix(".damaged")
-    with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-        path.replace(aside)
-        if _whole(aside.read_bytes(), key):  # put in the moment between our look and our hand
-            aside.replace(path)
-        else:
-            logging.getLogger(__name__).warning("%s was damaged; it is now %s", path, aside.name)
-
-
 def text_of(key: str, notebook: Any, **facts: Any) -> str:
     """The file of an executed notebook; facts: parameters, seconds, ..."""
-    stamp = {"key": key, "outputs": outputs_sha(notebook), **facts, "digest": _NO_DIGEST}
-    notebook.metadata[STAMP] = stamp
+    outputs = [cell.outputs for cell in nb.code_cells(notebook)]
+    head = {"key": key, "outputs": sha256(_text(outputs).encode()).hexdigest()}
+    notebook.metadata[STAMP] = head | facts | {"digest": _NO_DIGEST}
     return _sealed(nbformat.writes(notebook))
 
 
 def direct_text(key: str, records: dict, claims: dict, **facts: Any) -> str:
     """The file of a direct run."""
-    stamp = {"key": key, **facts, "digest": _NO_DIGEST}
-    content = {"metadata": {STAMP: stamp}, "records": records, "claims": claims}
-    return _sealed(json.dumps(content, ensure_ascii=False, indent=1))
+    head = {"key": key, **facts, "digest": _NO_DIGEST}
+    content = {"metadata": {STAMP: head}, "records": records, "claims": claims}
+    return _sealed(json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def _sealed(text: str) -> str:
@@ -185,21 +179,15 @@ def _sealed(text: str) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Raise OSError unless results can be put there; remove what killed writers left half."""
+    """Raise OSError unless results can be put there."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = _temporary(folder)
-    os.close(handle)
-    os.unlink(name)
-    for path in folder.glob(f".{glob.escape(socket.gethostname())}+*.tmp"):
-        writer = path.name.split("+")[1]
-        if not psutil.pid_exists(int(writer)):
-            path.unlink(missing_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def write_atomically(target: Path, text: str) -> None:
     """Write text so that a reader, or a crash, meets the old file or the new one, never a part."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = _temporary(target.parent)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -212,15 +200,8 @@ def write_atomically(target: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _temporary(folder: Path) -> tuple[int, str]:
-    return tempfile.mkstemp(
-        prefix=f".{socket.gethostname()}+{os.getpid()}+", suffix=".tmp", dir=folder
-    )
-
-
-def _sha(value: Any) -> str:
-    return sha256(_text(value).encode()).hexdigest()
-
-
 def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """Raises ValueError for NaN and infinity, which are no JSON."""
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )

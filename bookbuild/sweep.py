@@ -4,25 +4,90 @@ A run whose worker dies is handed to another one by Dask, which gives up on a ru
 several. At most a window of runs is with Dask at a time, so neither side holds a large plan.
 """
 
+import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, islice
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import nbformat
 from tqdm import tqdm
 
-from bookbuild import store
-from bookbuild.cluster import SchedulerError
+from bookbuild import store, worker
 from bookbuild.execute import Report, Run, describe
 from bookbuild.grids import Plan
-from bookbuild.remote import MismatchError, Task, perform
+from bookbuild.remote import Task, perform
+from bookbuild.sources import MismatchError
 from bookbuild.worker import Outcome
 
 WINDOW = 200  # runs; more than any cluster takes at once
+HOST = "127.0.0.1"  # a cluster of our own is nobody else's business
+PATIENCE = 60  # seconds until a scheduler must have answered
+
+
+class SchedulerError(RuntimeError):
+    """The cluster cannot be reached or started, or not any more."""
+
+
+@contextmanager
+def connect(scheduler: str | None, workers: int, *, patience: float = PATIENCE) -> Iterator[Any]:
+    """A client of the scheduler at this address, else of `workers` processes here.
+
+    scheduler: an address, or the file that `dask scheduler --scheduler-file` wrote. A cluster
+    that was started here ends with the block; a scheduler that was there before stays.
+    """
+    from distributed import Client
+
+    if scheduler is None:
+        with _local_cluster(workers) as here, Client(here) as client:
+            yield client
+        return
+    where: Any = {"scheduler_file" if Path(scheduler).is_file() else "address": scheduler}
+    try:
+        client = Client(**where, timeout=patience)
+    except Exception as error:  # Dask has many kinds for a wrong address or file
+        raise SchedulerError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    """Workers of one run at a time, which inherit nothing of the user's set-up.
+
+    One that is killed by its run takes no other along.
+    """
+    from dask import config
+    from distributed import LocalCluster
+
+    before = dict(os.environ)
+    # The tracker of shared resources outlives a closed terminal, as the coordinator does.
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    resource_tracker.ensure_running()
+    signal.signal(signal.SIGHUP, hang_up)
+    with worker.environment() as variables:
+        os.environ.clear()
+        os.environ.update(variables)
+        try:
+            with (
+                config.set({"distributed.scheduler.worker-saturation": 1.0}),
+                LocalCluster(
+                    n_workers=workers, threads_per_worker=1, memory_limit=0, host=HOST,
+                    dashboard_address=f"{HOST}:0", silence_logs=logging.CRITICAL,
+                    preload="bookbuild.remote",
+                ) as here,
+            ):  # fmt: skip
+                yield here
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def settle(
@@ -62,11 +127,11 @@ def _missing(plan: Plan, bar: tqdm) -> Iterator[Run]:
     # An executed notebook has what a call of its chapter would give.
     kept = store.measured if plan.chapter else store.get
     for run in plan.runs():
-        if kept(run.folder, run.slug, run.key) is not None:
+        if kept(run.folder, run.slug, run.key) is None:
+            yield run
+        else:
             bar.initial += 1
             bar.update()
-        else:
-            yield run
 
 
 def _performed(client: Any, plan: Plan, todo: Iterable[Run]) -> Iterator[tuple[Run, Outcome]]:
@@ -79,10 +144,7 @@ def _performed(client: Any, plan: Plan, todo: Iterable[Run]) -> Iterator[tuple[R
 
     def hand_over(count: int) -> None:
         for run in islice(runs, count):
-            task = Task(
-                run, plan.parameters(run), plan.chapter, text,
-                plan.package, plan.parts["library"], plan.parts["environment"],
-            )  # fmt: skip
+            task = Task(run, plan.parameters(run), plan.chapter, text, plan.made_of.environment)
             name = f"{run.slug}-{run.key}-{uuid4().hex[:8]}"
             future = client.submit(perform, task, key=name, pure=False)
             flying[future] = run

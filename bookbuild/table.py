@@ -2,8 +2,9 @@
 
 Columns: every declared parameter (lists as JSON), then those of `COLUMNS`. `key` names the
 execution in the store, `name` the recorded value, `index` its place in a recorded list; numbers and
-bools are in `value`, strings and the verdicts on claims in `text`. A run that failed has one row,
-with the error as its text; a run that recorded nothing has one row, too.
+bools are in `value`, strings, verdicts and whole numbers that a float cannot hold in `text`, the
+evidence of a verdict in `evidence`. A run that failed has one row, with the error as its text; a
+run that recorded nothing has one row, too.
 """
 
 import json
@@ -20,12 +21,12 @@ from bookbuild.execute import Report, Run
 from bookbuild.grids import Plan
 
 COLUMNS = {
-    "key": "string", "status": "string", "duration": "float64", "kind": "string", "name": "string",
-    "index": "int64", "value": "float64", "low": "float64", "high": "float64", "unit": "string",
-    "text": "string",
+    "key": "string", "status": "string", "duration": "Float64", "kind": "string", "name": "string",
+    "index": "Int64", "value": "Float64", "low": "Float64", "high": "Float64", "unit": "string",
+    "text": "string", "evidence": "string",
 }  # fmt: skip
 FILES = ("table.parquet", "table.csv")
-_ARROW = {"int": "int64", "float": "float64", "bool": "bool_", "str": "string", "list": "string"}
+_KINDS = {"int": "Int64", "float": "Float64", "bool": "boolean", "str": "string", "list": "string"}
 
 
 def write(plan: Plan, failed: Mapping[str, Report], folder: Path) -> pd.DataFrame:
@@ -33,44 +34,40 @@ def write(plan: Plan, failed: Mapping[str, Report], folder: Path) -> pd.DataFram
 
     failed: the reports of failed runs by key; every other run of the plan is in the store.
     """
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    columns = _parameter_columns(plan)
-    kinds = {columns[name]: _ARROW[parameter.kind] for name, parameter in plan.declared.items()}
-    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in (kinds | COLUMNS).items()])
-    table = pa.Table.from_pylist(list(_rows(plan, failed)), schema=schema)
+    names = {name: f"{name}_parameter" if name in COLUMNS else name for name in plan.declared}
+    rows = list(_rows(plan, failed, names))
+    kinds = {names[name]: _KINDS[parameter.kind] for name, parameter in plan.declared.items()}
+    for name in [name for name, kind in kinds.items() if kind == "Int64"]:
+        if any(row[name].bit_length() > 63 for row in rows):
+            kinds[name] = "string"
+    table = pd.DataFrame(
+        {name: pd.array([row.get(name) for row in rows], kind)
+         for name, kind in (kinds | COLUMNS).items()}
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(dir=folder, prefix=".table-") as half:
-        parquet.write_table(table, Path(half, FILES[0]))
-        csv.write_csv(table, Path(half, FILES[1]))
+        table.to_parquet(Path(half, FILES[0]), index=False)
+        table.to_csv(Path(half, FILES[1]), index=False)
         for name in FILES:
             os.replace(Path(half, name), folder / name)
-    return table.to_pandas()
+    return table
 
 
-def summary(table: pd.DataFrame, most: int = 30) -> str:
+def summary(table: pd.DataFrame) -> str:
     """The table in short, for a terminal: lowest, median, highest of each number; verdicts."""
     numbers = table[table.value.notna()].groupby("name", sort=False).value
     values = numbers.agg(values="count", lowest="min", median="median", highest="max")
-    verdicts = table[table.kind == "claim"].groupby("name", sort=False).text.value_counts(sort=True)
-    lines = values[:most].to_string(index_names=False, float_format="{:.5g}".format).splitlines()
-    lines = lines if len(values) else []
-    lines += [f"... and {len(values) - most} names more"] if len(values) > most else []
-    lines += [f"{name}: {verdict} {count}x" for (name, verdict), count in verdicts.items()]
-    return "\n".join(lines) or "no values were recorded"
+    verdicts = table[table.kind == "claim"].groupby("name", sort=False).text.value_counts()
+    parts = [frame.to_string() for frame in (values, verdicts) if len(frame)]
+    return "\n".join(parts) or "no values were recorded"
 
 
-def _parameter_columns(plan: Plan) -> dict[str, str]:
-    """The column of each declared parameter: its name, unless the table needs that name itself."""
-    return {name: f"{name}_parameter" if name in COLUMNS else name for name in plan.declared}
-
-
-def _rows(plan: Plan, failed: Mapping[str, Report]) -> Iterator[dict[str, Any]]:
-    """The rows in the order of the plan."""
-    columns = _parameter_columns(plan)
+def _rows(
+    plan: Plan, failed: Mapping[str, Report], names: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """The rows in the order of the plan. names: the column of each declared parameter."""
     for run in plan.runs():
         given = {
-            columns[name]: json.dumps(value) if isinstance(value, list) else value
+            names[name]: json.dumps(value) if isinstance(value, list) else value
             for name, value in plan.parameters(run).items()
         }
         report = failed.get(run.key)
@@ -90,12 +87,15 @@ def _recorded(run: Run) -> Iterator[dict[str, Any]]:
         for index, value in enumerate(record["value"] if listed else [record["value"]]):
             yield common | {"index": index if listed else None} | _valued(value)
     for claim in measured.claims.values():
-        yield done | {"kind": "claim", "name": claim["id"], "text": claim["verdict"]}
+        verdict = {"text": claim["verdict"], "evidence": claim["evidence"]}
+        yield done | {"kind": "claim", "name": claim["id"]} | verdict
     if not (measured.records or measured.claims):
         yield done
 
 
 def _valued(value: Any) -> dict[str, Any]:
+    if isinstance(value, int) and value.bit_length() > 53:
+        return {"text": str(value)} | ({"value": float(value)} if value.bit_length() < 1024 else {})
     return {"text": value} if isinstance(value, str) else {"value": float(value)}
 
 

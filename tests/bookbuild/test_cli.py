@@ -40,12 +40,49 @@ def test_a_failure_sets_the_exit_status(run, tmp_path, write_notebook):
         (["good", "-p", "m", "3"], "unknown parameter 'm'. Known: n: int"),
         (["good", "-p", "n", "x"], "parameter 'n': expected int, got 'x'"),
         (["--jobs", "0"], "not in the range"),
+        (["lists", "-p", "sizes", "[2, null]"], "lists.ipynb: "),
+        (["broken"], "broken.ipynb: '[' was never closed (parameters cell, line 1)"),
+        (["folder"], "folder.ipynb: expected a Jupyter notebook"),
+        (["other"], "other.ipynb: expected a notebook in Python, got one in R"),
     ],
 )
-def test_what_is_unknown_is_refused(run, words, message):
+def test_what_is_unknown_or_no_python_is_refused_in_a_sentence(
+    run, words, message, tmp_path, write_notebook
+):
+    folder = tmp_path / "notebooks"
+    write_notebook(folder / "lists.ipynb", ("parameters", "sizes: list = [2]  # [2, 9]"), "1")
+    write_notebook(folder / "broken.ipynb", ("parameters", "sizes: list = [2"))
+    (folder / "folder.ipynb").mkdir()
+    other = write_notebook(folder / "other.ipynb", "1")
+    other.write_text(other.read_text().replace('"language": "python"', '"language": "R"'))
     result = run("execute", *words)
-    assert result.exit_code != 0
+    assert (result.exit_code, type(result.exception)) in [(1, SystemExit), (2, SystemExit)]
     assert message in result.output
+
+
+def test_a_notebook_named_twice_runs_once_and_data_in_the_shell_are_found(
+    run, tmp_path, write_notebook, monkeypatch
+):
+    write_notebook(
+        tmp_path / "notebooks" / "reads.ipynb", ("parameters", "data: str = ''"),
+        "print(open(data).read()); open('ran', 'a').write('x')",
+    )  # fmt: skip
+    (tmp_path / "shell").mkdir()
+    (tmp_path / "own.txt").write_text("1")
+    words = ("execute", "reads", "reads", "-p", "data", "own.txt")
+    first = run(*words)
+    assert first.exit_code == 0, first.output
+    assert first.output.count("_build/executed/reads/") == 2
+    assert "reads: up to date" in run(*words).output
+    (tmp_path / "own.txt").write_text("2")
+    monkeypatch.chdir(tmp_path / "shell")
+    assert "up to date" not in run("-C", "..", *words).output
+    assert (tmp_path / "notebooks" / "ran").read_text() == "xx"
+
+
+@pytest.mark.parametrize("command", ["execute", "reproduce"])
+def test_a_folder_that_cannot_be_entered_or_written_is_a_sentence(run, command, tmp_path):
+    assert "Directory 'nowhere' does not exist" in run("-C", "nowhere", command).output
 
 
 def test_a_folder_without_notebooks_is_refused(run, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from stored import put
 
 from bnlib.parameters import Parameter
-from bookbuild import execute, grids, store
+from bookbuild import execute, grids, sources
 from bookbuild import notebook as nb
 
 DECLARED = {
@@ -73,6 +73,10 @@ def test_values_are_read_as_the_declared_type(word, values):
         (["depth=1:x"], "expected start:stop or start:stop:step"),
         (["depth=1:9:0"], "expected start:stop or start:stop:step"),
         (["depth=1:inf"], "expected start:stop or start:stop:step"),
+        (["step=0:1:1e-9"], "expected at most 1,000,000 runs, got 1e.09; the step is tiny"),
+        (["step=0:1:1e-999999"], "expected at most 1,000,000 runs"),
+        (["step=0:1:0.001", "seed=0:10000"], "expected at most 1,000,000 runs, got 1e.07"),
+        (["seed=0:1e9"], "expected at most 1,000,000 runs"),
         (["depth=5:5"], "expected values, got none"),
         (["depth="], "expected int"),
         (["norm=group"], r"expected one in \{batch\|layer\}, got 'group'"),
@@ -98,7 +102,7 @@ def test_a_file_holds_several_grids_and_words_join_each(tmp_path):
         {"depth": [2, 4], "seed": [0, 1], "step": [0.5]},
         {"depth": [8], "sizes": [[2, 4], [8]], "step": [0.5]},
     ]
-    file.write_text("depth = [2, 4]\nsizes = [2, 8]\nnorm = 'layer'\n")
+    file.write_text("depth = [2, 4]\nsizes = '[2, 8]'\nnorm = 'layer'\n")
     assert _parsed(str(file)) == [{"depth": [2, 4], "sizes": [[2, 8]], "norm": ["layer"]}]
 
 
@@ -144,19 +148,44 @@ def test_a_run_of_two_grids_is_one_run(path):
     assert grids.survey(plan).runs == 6
 
 
-def test_a_survey_counts_what_is_stored_and_names_the_plan_by_its_runs(path):
+def test_a_survey_counts_what_is_stored_with_its_time_and_names_the_plan_by_its_runs(path):
     plans = [grids.plan(path, [word], root=path.parents[1]) for word in ("seed=0:4", "seed=0:5")]
-    first = next(plans[0].runs())
-    put(first.folder, first.slug, first.key, nb.read(path))
-    one, other = map(grids.survey, plans)
-    assert (one.runs, one.stored, other.runs, other.stored) == (4, 1, 5, 1)
-    assert one.name != other.name
-    assert one == grids.survey(plans[0])
+    assert grids.survey(plans[0])[1::2] == (0, None)
+    for run, seconds in zip(plans[0].runs(), (1.0, 2.0, 9.0), strict=False):
+        put(run.folder, run.slug, run.key, nb.read(path), seconds=seconds)
+    first, second = map(grids.survey, plans)
+    assert (first.runs, first.stored, second.runs, second.stored) == (4, 3, 5, 3)
+    assert first.name != second.name
+    assert first.seconds == 2.0
 
 
-def test_errors_name_the_notebook(path):
+def test_errors_name_the_notebook(path, write_notebook):
     with pytest.raises(ValueError, match=r"n\.ipynb: unknown parameter 'x'"):
         grids.plan(path, ["x=1"], root=path.parents[1])
+
+
+def test_a_path_is_meant_from_the_shell_and_its_content_is_in_the_key(
+    tmp_path, write_notebook, monkeypatch
+):
+    cell = "data: str = 'digits'\nmore: list = []"
+    path = write_notebook(tmp_path / "notebooks" / "d.ipynb", ("parameters", cell), "data")
+    shell = tmp_path / "shell"
+    shell.mkdir()
+    for name in ("own.npz", "digits"):
+        (shell / name).write_text("1")
+    monkeypatch.chdir(shell)
+
+    def runs():
+        words = ["data=own.npz,digits,missing.npz", 'more=["own.npz"]']
+        return list(grids.plan(path, words, root=tmp_path).runs())
+
+    before = runs()
+    assert [run.parameters.get("data") for run in before] == [
+        str(shell / "own.npz"), None, "missing.npz"
+    ]  # fmt: skip
+    assert before[0].parameters["more"] == [str(shell / "own.npz")]
+    (shell / "own.npz").write_text("2")
+    assert not {run.key for run in before} & {run.key for run in runs()}
 
 
 def test_values_are_shown_whole_if_few_and_by_their_ends_if_many():
@@ -165,20 +194,12 @@ def test_values_are_shown_whole_if_few_and_by_their_ends_if_many():
     assert grids.size({"a": range(20), "b": [1, 2]}) == 40
 
 
-def test_a_plan_reads_the_sources_when_it_is_made_and_not_for_its_runs(path, monkeypatch):
-    plan = grids.plan(path, ["seed=0:100", "depth=1:11"], root=path.parents[1])
-    monkeypatch.setattr(store, "sources", None)
-    assert len({run.key for run in plan.runs()}) == 1000
-
-
-def test_runs_are_enumerated_as_they_are_asked_for(path):
-    plan = grids.plan(
-        path, ["seed=0:1000000", "depth=1:65", "step=0:1:0.001"], root=path.parents[1]
-    )
-    assert [run.parameters for run in itertools.islice(plan.runs(), 2)] == [
-        {"depth": 1, "step": 0.0},
-        {"depth": 1, "step": 0.001},
-    ]
+def test_a_plan_reads_the_sources_when_it_is_made_and_runs_as_they_are_asked_for(path, monkeypatch):
+    plan = grids.plan(path, ["seed=0:1000", "depth=1:2", "step=0:1:0.001"], root=path.parents[1])
+    monkeypatch.setattr(sources, "digest", None)
+    runs = list(itertools.islice(plan.runs(), 2))
+    assert [run.parameters["step"] for run in runs] == [0.0, 0.001]
+    assert runs[0].key != runs[1].key
 
 
 def test_a_plan_of_a_hundred_thousand_runs_needs_less_than_300_megabytes_and_ten_seconds(path):

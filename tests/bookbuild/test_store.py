@@ -40,7 +40,10 @@ def project(tmp_path, monkeypatch):
 
 def _key(project, notebook, overrides=None):
     root, package = project
-    return store.key(notebook, overrides or {}, root=root, package=package)
+    declared = nb.parameters(notebook)
+    made_of = store.basis(root / "n.ipynb", notebook, root=root, package=package)
+    of = store.keys(root, declared, made_of)
+    return of(store.effective(declared, overrides or {}))[0]
 
 
 def _edit(path):
@@ -74,23 +77,120 @@ def test_a_library_file_counts_exactly_if_the_notebook_runs_it(project, notebook
     assert (_key(project, notebook) != before) is counts
 
 
-def test_data_beside_a_module_counts_for_who_imports_that_folder(project):
+@pytest.mark.parametrize(
+    ("cell", "files"),
+    [
+        ("from lib.plots.style import use_style", {"plots/style.py", "plots/data/table.csv"}),
+        ("from lib.plots import *", {"plots/style.py", "plots/figure.mplstyle"}),
+        ("files = !ls\nimport lib", {"plots/style.py", "other.py", "high.py"}),
+        ("import importlib\nimportlib.import_module('lib.' + name)", {"other.py"}),
+        ("%run -m lib.other", {"other.py"}),
+    ],
+)
+def test_what_a_cell_may_import_counts_with_the_data_of_its_folder(project, cell, files):
     package = project[1]
-    files = sources.library(package, {f"{package}.plots.style.use_style"})
-    assert set(files) == {
-        "__init__.py", "plots/__init__.py", "plots/style.py", "plots/figure.mplstyle",
-        "plots/data/table.csv",
-    }  # fmt: skip
-
-
-def test_a_star_counts_all_below_it(project):
-    package = project[1]
-    assert "plots/style.py" in sources.library(package, {f"{package}.plots.*"})
-    assert "other.py" in sources.library(package, {f"{package}.*"})
+    assert files <= set(
+        sources.library(
+            package,
+            [cell.replace("lib.", f"{package}.").replace("import lib", f"import {package}")],
+        )
+    )
 
 
 def test_a_package_that_does_not_exist_has_no_files():
-    assert sources.library("no_such_package", {"no_such_package.x"}) == {}
+    assert sources.library("no_such_package", ["import no_such_package.x"]) == {}
+
+
+def test_a_stored_table_that_appears_changes_or_goes_is_in_the_key_and_a_lost_one_is_refused(
+    project, notebook
+):
+    root, package = project
+    table, link = root / "results.json", root / package / "full.json"
+    keys = {_key(project, notebook)}
+    for text in ("1", "2"):
+        table.write_text(text)
+        link.unlink(missing_ok=True)
+        link.symlink_to(table)
+        keys.add(_key(project, notebook))
+    assert len(keys) == 3
+    table.rename(root / "away.json")
+    with pytest.raises(ValueError, match=r"expected the stored file .*results\.json, got none"):
+        _key(project, notebook)
+
+
+# A file beside the notebook, and the cell that it can reach.
+BESIDE = {
+    "a module": ("mine.py", "import mine"),
+    "one that a module imports": ("deep.py", "import mine"),
+    "a package": ("pack/inner.py", "from pack import inner"),
+    "one that a package imports": ("pack/low.py", "from pack import inner"),
+    "one in place of Python's": ("random.py", "import numpy"),
+    "one of an unclear import": ("mine.py", "%run mine.py"),
+    "settings of figures": ("matplotlibrc", "1"),
+    "a file by its name": ("data/own.csv", "open('data/own.csv')"),
+    "a file that a module names": ("own.txt", "import mine"),
+}
+
+
+@pytest.mark.parametrize(("name", "cell"), BESIDE.values(), ids=BESIDE)
+def test_a_file_beside_the_notebook_counts_exactly_if_it_can_reach_a_run(
+    project, notebook, name, cell
+):
+    folder, package = project
+    files = {"mine.py": "import deep, pack\nopen('own.txt')", "deep.py": f"import {package}.other"}
+    files |= {"pack/__init__.py": "", "pack/inner.py": "from . import low", "pack/low.py": ""}
+    for file, text in (files | {"unused.csv": "1"}).items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    notebook.cells[2].source = cell
+    keys = [_key(project, notebook)]
+    for edited in ("unused.csv", name):
+        (folder / edited).parent.mkdir(exist_ok=True)
+        (folder / edited).touch()
+        _edit(folder / edited)
+        keys.append(_key(project, notebook))
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "open('own.txt', 'a').close()",
+        "with open('own.txt', mode='wb') as file:\n    pass",
+        "from pathlib import Path\nPath('own.txt').write_text('1')",
+        "table.to_csv('own.txt')",
+        "fig.savefig('own.txt')",
+    ],
+)
+def test_a_file_that_a_cell_writes_does_not_outdate_it(project, notebook, cell):
+    notebook.cells[2].source = cell
+    before = _key(project, notebook)
+    (project[0] / "own.txt").write_text("1")
+    assert _key(project, notebook) == before
+
+
+def test_the_library_that_an_own_module_imports_counts(project, notebook):
+    folder, package = project
+    (folder / "mine.py").write_text(f"import {package}.other")
+    notebook.cells[2].source = "import mine"
+    before = _key(project, notebook)
+    _edit(folder / package / "other.py")
+    assert _key(project, notebook) != before
+
+
+def test_the_content_of_a_file_that_a_parameter_names_counts(project, write_notebook):
+    folder = project[0]
+    declared = "data: str = 'default.npz'\nmore: list = []"
+    notebook = nb.read(write_notebook(folder / "n.ipynb", ("parameters", declared), "data"))
+    given = [{}, {"data": str(folder / "own.npz")}, {"more": [["listed.npz"]]}]
+    before = [_key(project, notebook, overrides) for overrides in given]
+    for name in ("default.npz", "own.npz", "listed.npz"):
+        (folder / name).write_bytes(b"1")
+    here = [_key(project, notebook, overrides) for overrides in given]
+    (folder / "own.npz").write_bytes(b"2")
+    changed = [_key(project, notebook, overrides) for overrides in given]
+    assert not set(before) & set(here)
+    assert [a == b for a, b in zip(here, changed, strict=True)] == [True, False, True]
 
 
 def test_prose_alt_text_and_figure_tags_are_not_in_the_key(project, notebook):
@@ -110,7 +210,6 @@ def test_code_lock_python_and_versions_are_in_the_key(project, notebook, monkeyp
     monkeypatch.setattr(sources, "installed", lambda name: "0")
     keys.add(_key(project, notebook))
     monkeypatch.setattr(sources.sys, "version_info", (3, 99))
-    monkeypatch.setattr(sources, "environment", lambda root: {"python": "3.99"})
     keys.add(_key(project, notebook))
     assert len(keys) == 5
 
@@ -152,67 +251,26 @@ def test_what_was_put_is_found_again_under_its_key_only(tmp_path, notebook):
         lambda text: "{}",
         lambda text: '{"metadata": {"bnlib": null}}',
         lambda text: "\0" * 50,
+        lambda text: text.replace("k", "\udcff", 1),
     ],
 )
-def test_a_damaged_file_is_never_read_and_is_set_aside(tmp_path, notebook, damage, caplog):
+def test_a_damaged_file_counts_as_none(tmp_path, notebook, damage, caplog):
     notebook.cells[2].source = "from lib import x"
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0.123")]
     path = put(tmp_path, "n", "k", notebook, seconds=1.5)
     whole = path.read_text()
     assert damage(whole) != whole
-    path.write_text(damage(whole))
+    path.write_text(damage(whole), errors="surrogateescape")
     assert store.get(tmp_path, "n", "k") is None
-    assert [p.name for p in path.parent.iterdir()] == ["k.damaged"]
-    assert "k.ipynb was damaged; it is now k.damaged" in caplog.text
+    assert "k.ipynb is damaged; it counts as none" in caplog.text
     path.write_text(whole)
     assert store.get(tmp_path, "n", "k").cells[2].outputs[0].text == "0.123"
-
-
-def test_a_file_with_bytes_that_are_no_text_is_damaged(tmp_path, notebook):
-    path = put(tmp_path, "n", "k", notebook)
-    path.write_bytes(path.read_bytes().replace(b"k", b"\xff", 1))
-    assert store.get(tmp_path, "n", "k") is None
-
-
-def test_what_is_put_while_a_damaged_file_is_set_aside_is_kept(tmp_path, notebook, monkeypatch):
-    path = put(tmp_path, "n", "k", notebook)
-    whole, replace = path.read_text(), type(path).replace
-    path.write_text("damaged")
-
-    def late(self, target):
-        monkeypatch.undo()
-        path.write_text(whole)  # another process repairs it just now
-        return replace(self, target)
-
-    monkeypatch.setattr(type(path), "replace", late)
-    assert store.get(tmp_path, "n", "k") is None
-    assert path.read_text() == whole
 
 
 def test_text_with_what_looks_like_an_empty_digest_is_whole(tmp_path, notebook):
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="0" * 200)]
     put(tmp_path, "n", "k", notebook)
     assert store.get(tmp_path, "n", "k").cells[2].outputs[0].text == "0" * 200
-
-
-def test_half_written_files_of_dead_writers_are_removed_and_no_others(tmp_path, notebook):
-    whole = put(tmp_path, "n", "k", notebook)
-    script = (
-        "import os, sys; from pathlib import Path; from bookbuild import store\n"
-        "store.os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
-        "store.write_atomically(Path(sys.argv[1]), 'half')"
-    )
-    killed = subprocess.run([sys.executable, "-c", script, whole.parent / "other.ipynb"])
-    assert killed.returncode == -9
-    (left,) = whole.parent.glob(".*.tmp")
-    ours, ours_name = store._temporary(whole.parent)
-    os.close(ours)
-    elsewhere = whole.parent / ".another-host+1+x.tmp"
-    elsewhere.touch()
-    assert store.get(tmp_path, "n", "other") is None
-    store.prepare(tmp_path / "n")
-    assert not left.exists()
-    assert set(whole.parent.iterdir()) == {whole, Path(ours_name), elsewhere}
 
 
 def test_two_processes_that_put_one_key_at_once_leave_it_whole_at_every_moment(tmp_path, notebook):
@@ -247,6 +305,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     assert target.read_text() == "old"
 
 
-def test_stored_text_is_a_notebook_that_others_can_read(tmp_path, notebook):
+def test_stored_text_is_a_notebook_that_others_can_read_and_nothing_else_is_stored(
+    tmp_path, notebook
+):
     path = put(tmp_path, "n", "k", notebook)
     nbformat.validate(json.loads(path.read_text()))
+    notebook.cells[2].outputs = [nbformat.v4.new_output("display_data", {"application/x+json": {}})]
+    notebook.cells[2].outputs[0].data["application/x+json"]["a"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.text_of("k", notebook)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.direct_text("k", {"a": {"value": float("inf")}}, {})

@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
+from stored import put
 from tqdm import tqdm
 
 from bnlib.__main__ import main
-from bookbuild import cli_sweep, grids, remote, store, sweep
-from bookbuild.remote import MismatchError
+from bookbuild import grids, remote, store, sweep
+from bookbuild import notebook as nb
+from bookbuild.sources import MismatchError
 
 CHAPTER = """\
 import os, time
@@ -54,8 +56,7 @@ def plan(tmp_path, write_notebook, monkeypatch):
 @pytest.fixture
 def task(plan):
     run = next(plan.runs())
-    made_of = plan.package, plan.parts["library"], plan.parts["environment"]
-    return remote.Task(run, plan.parameters(run), plan.chapter, "", *made_of)
+    return remote.Task(run, plan.parameters(run), plan.chapter, "", plan.made_of.environment)
 
 
 @pytest.fixture
@@ -73,8 +74,9 @@ def stored(plan, task):
 
 def test_the_page_of_a_chapter_is_called_and_other_notebooks_are_not(plan, tmp_path):
     page = plan.notebook
-    assert plan.chapter == f"{plan.package}.chapters.toy"
-    options = {"root": tmp_path, "package": plan.package}
+    package = plan.made_of.package
+    assert plan.chapter == f"{package}.chapters.toy"
+    options = {"root": tmp_path, "package": package}
     assert grids.plan(page, ["n=1"], notebooks=True, **options).chapter is None
     for copy in (tmp_path / "mine" / "toy.ipynb", page.with_name("other.ipynb")):
         copy.parent.mkdir(exist_ok=True)
@@ -92,7 +94,6 @@ def test_a_chapter_is_called_beside_its_page_and_its_result_is_whole_in_the_stor
     }  # fmt: skip
     assert (measured.claims, measured.seconds) == ({}, facts["seconds"])
     assert stored(text.replace("notebooks", "elsewhere")) is None
-    assert len(list(task.run.path.parent.glob("*.damaged"))) == 1
 
 
 def test_threads_of_one_worker_call_one_after_another(task, stored):
@@ -112,8 +113,10 @@ def test_a_chapter_that_raises_and_parameters_that_it_refuses_are_facts(task):
 
 
 def test_a_worker_refuses_to_file_under_a_key_it_does_not_deserve(task):
-    with pytest.raises(MismatchError, match=r"chapters/toy/__init__\.py differs from the file"):
-        remote.perform(task._replace(library={"chapters/toy/__init__.py": "0" * 64}))
+    for name in task.run.files:
+        run = task.run._replace(files={name: "0" * 64})
+        with pytest.raises(MismatchError, match=f"{name} differs from the file"):
+            remote.perform(task._replace(run=run))
     environment = task.environment | {"numpy": "1.0"}
     with pytest.raises(MismatchError, match=r"numpy: expected 1\.0, which .* made of, got 2"):
         remote.perform(task._replace(environment=environment))
@@ -121,7 +124,8 @@ def test_a_worker_refuses_to_file_under_a_key_it_does_not_deserve(task):
 
 def test_a_library_edited_during_the_run_is_noticed(task, monkeypatch):
     def edited(task):
-        page = task.run.notebook.parents[1] / task.package / "chapters" / "toy" / "__init__.py"
+        root = task.run.notebook.parents[1]
+        page = root / task.run.package / "chapters" / "toy" / "__init__.py"
         page.write_text(page.read_text() + "\n")
 
     monkeypatch.setattr(remote, "_called", edited)
@@ -178,9 +182,9 @@ def test_every_run_is_settled_once_and_what_the_store_has_is_not_run_again(
 
 
 def test_a_library_that_is_not_that_of_the_plan_ends_the_sweep(plan, settle):
-    other = plan.parts | {"library": {"chapters/toy/__init__.py": "0" * 64}}
+    other = plan.made_of._replace(library={"chapters/toy/__init__.py": "0" * 64})
     with pytest.raises(MismatchError, match="differs from the file"):
-        settle(plan._replace(parts=other))
+        settle(plan._replace(made_of=other))
 
 
 def test_a_store_that_cannot_be_written_ends_the_sweep_and_leaves_no_part(
@@ -213,6 +217,7 @@ def command(tmp_path, write_notebook, monkeypatch):
         (["--grid", "n=3", "--scheduler", "x", "--workers", "2"], 2, "expected --scheduler or"),
         (["--grid", "n=3", "--workers", "0"], 2, "not in the range"),
         ([], 2, "Missing option '--grid'"),
+        (["--grid", "n=0:1:1e-9"], 1, "toy.ipynb: expected at most 1,000,000 runs"),
     ],
 )
 def test_a_plan_with_a_mistake_is_refused_and_nothing_runs(
@@ -227,6 +232,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(command, tmp_path):
     result = command("--grid", "n=0:20", "--dry-run")
     assert "plan   toy: 20 runs, 0 in the store, 20 to do\n" in result.output
     assert "       n  0, 1, 2, ..., 19 (20 values)\n" in result.output
+    assert "time   unknown: the store has no run of it yet" in result.output
     assert not (tmp_path / "_build").exists()
 
 
@@ -235,27 +241,35 @@ def test_no_such_notebook_is_refused(command):
     assert "expected a notebook, got 'tox', which is no file" in result.output
 
 
+def test_a_dry_run_tells_the_time_that_stored_runs_let_expect(command, tmp_path):
+    book = nb.read(tmp_path / "notebooks" / "toy.ipynb")
+    run = next(grids.plan(tmp_path / "notebooks" / "toy.ipynb", ["n=1"], root=tmp_path).runs())
+    put(run.folder, "toy", run.key, book, seconds=400.0)
+    result = command("--grid", "n=0:20", "--workers", "2", "--dry-run")
+    assert "time   about 1 h 3 min 20 s with 2 at a time, at 400 s a run" in result.output
+
+
 def test_folders_that_cannot_be_written_are_found_out_before_anything_runs(command, tmp_path):
     (tmp_path / "file").write_text("")
     result = command("--grid", "n=3", "--out", "file/out")
     assert (result.exit_code, result.output.splitlines()[-1]) == (
-        1, "Error: cannot write into file/out: Not a directory"
+        1, "Error: [Errno 20] Not a directory: 'file/out'"
     )  # fmt: skip
     (tmp_path / "_build").write_text("")
     result = command("--grid", "n=3", "--out", "out")
-    assert "_build/executed/toy: Not a directory" in result.output
+    assert "_build/executed/toy'" in result.output
 
 
-@pytest.mark.parametrize(("name", "what"), [("settle", "store"), ("table.write", "table")])
-def test_a_disk_that_is_full_ends_the_command_with_what_to_do(command, monkeypatch, name, what):
+@pytest.mark.parametrize("name", ["sweep.settle", "table.write"])
+def test_a_disk_that_is_full_ends_the_command_with_what_to_do(command, monkeypatch, name):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli_sweep, "settle", lambda *_: {})
+    monkeypatch.setattr(sweep, "settle", lambda *_: {})
     monkeypatch.setattr(f"bookbuild.cli_sweep.{name}", full)
     result = command("--grid", "n=3", "--out", "out")
     assert result.exit_code == 1
-    assert f"the {what}: [Errno 28] No space left on device. What had finished" in result.output
+    assert "Error: [Errno 28] No space left on device. What had finished" in result.output
 
 
 def test_help_has_examples(command):

@@ -30,6 +30,7 @@ class Settings(parameters.Settings):
     wait: float = parameters.parameter(0.0, 0, 99)
 
 def run(given):
+    assert "LEAK" not in os.environ
     with open("ran", "a") as file:
         file.write(f"{given.n}\\n")
     time.sleep(given.wait)
@@ -70,7 +71,7 @@ class Book:
         return subprocess.Popen(
             [sys.executable, "-m", "bnlib", *words],
             cwd=self.root,
-            env=self.environment,
+            env=self.environment | {"LEAK": "the user's set-up"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from bnlib.__main__ import main
-from bookbuild import cluster as module
+from bookbuild import sweep as module
 
 WORDS = ("sweep", "toy", "--grid", "n=0:6", "--grid", "wait=0.5", "--out", "out", "--scheduler")
 
