@@ -9,5 +9,18 @@
   window.fetch = async (url) => ({ text: async () => window.BOOK_TEXTS[name(url)] ?? "" });
   Search.htmlToText = (text) => text;
 
+  // What answers a question comes before the names of functions.
+  Scorer.score = ([page, , , , score]) => (page === "book/api" ? score / 20 : score);
+
+  // A hit leads to the words, not to the top of a long page: the longest that is on the page.
+  const words = (new URLSearchParams(location.search).get("q") ?? "").split(/\s+/);
+  document.querySelector("#search-results")?.addEventListener("click", ({ target }) => {
+    const link = target.closest("a[href]");
+    if (!link || link.hash) return;
+    const text = (window.BOOK_TEXTS[link.getAttribute("href").split(suffix)[0]] ?? "").toLowerCase();
+    const [word] = words.filter((w) => text.includes(w.toLowerCase())).sort((a, b) => b.length - a.length);
+    if (word) link.href += `#:~:text=${encodeURIComponent(word)}`;
+  });
+
   document.querySelector(".bd-search-container input[name=q]")?.focus();
 })();

@@ -70,6 +70,7 @@ def _dress(app: Sphinx) -> None:
     app.connect("doctree-resolved", theme.fold)
     app.connect("doctree-resolved", pictures.check_alt)
     app.connect("html-page-context", pictures.reserve_room)
+    app.connect("config-inited", social.configure)
     app.connect("html-page-context", social.describe)
     app.connect("html-page-context", theme.trim_files, priority=900)
 

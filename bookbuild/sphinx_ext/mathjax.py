@@ -25,7 +25,7 @@ _PARTS = (
     "output/svg/fonts/tex.js",
 )
 # What only MathJax's own scripts and styles read.
-_INNER = re.compile(r' data-(?:mml-node|c|mjx-[a-z-]+|latex|variant)="[^"]*"')
+_INNER = re.compile(r' (?:data-(?:mml-node|c|mjx-[a-z-]+|latex|variant)|id)="(?!MJX-)[^"]*"')
 _SVG = "http://www.w3.org/2000/svg"
 _GROUP = f"{{{_SVG}}}g"
 _SHAPES = {_GROUP, *(f"{{{_SVG}}}{name}" for name in ("use", "rect", "path", "line"))}

@@ -1,6 +1,7 @@
 """What search engines and people who share a link see: description, card, map of the pages."""
 
 import html
+import os
 import re
 from pathlib import Path
 from posixpath import join
@@ -9,6 +10,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 
 from bookbuild.sphinx_ext import formulas
 
@@ -17,26 +19,36 @@ _LONGEST = 160  # characters that result pages show
 _SHORTEST = 60
 
 
+def configure(app: Sphinx, config: Config) -> None:
+    """Take the address that the publisher sets; make a page for the root and one for wrong ones."""
+    config["html_baseurl"] = os.environ.get("BOOK_BASEURL", config.html_baseurl)
+    config["html_additional_pages"] = {"index": "root.html", "404": "404.html"}
+
+
 def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Write the tags of a page's head. Addresses are absolute once the publisher sets one."""
     title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or app.config.project))
-    text = _description(app, doctree) if doctree else f"{title}: {app.config.project}"
-    address, card = app.config.html_baseurl, f"_static/{CARD}"
+    address, root = app.config.html_baseurl, app.config.root_doc
+    tree = app.env.get_doctree(root) if page == "index" else doctree
+    text = _description(app, tree) if tree else f"{title}, a page of the book {app.config.project}"
     tags = {
         "og:type": "article" if "/" in page else "website",
         "og:site_name": app.config.project,
         "og:title": title,
         "og:description": text,
-        "og:image": join(address, card) if address else context["pathto"](card, 1),
         "og:image:width": "1200",
         "og:image:height": "630",
         "og:image:alt": f"The title of the book, {app.config.project}, and its question",
         "twitter:card": "summary_large_image",
-        **({"og:url": context["pageurl"]} if address and context.get("pageurl") else {}),
     }
+    if address:  # relative ones are read by nobody
+        url = join(address, f"{root if page == 'index' else page}.html")
+        tags |= {"og:url": url, "og:image": join(address, f"_static/{CARD}")}
     lines = [f'<meta name="description" content="{html.escape(text)}" />']
     lines += [f'<meta property="{k}" content="{html.escape(v)}" />' for k, v in tags.items()]
     context["social"] = "\n".join(lines)
+    if address and page == "404":  # a server gives it for addresses of any depth
+        context["metatags"] = f'<base href="{html.escape(join(address, ""))}" />'
 
 
 def write_map(app: Sphinx, error: Exception | None) -> None:

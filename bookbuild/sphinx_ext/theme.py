@@ -18,6 +18,8 @@ from bookbuild.sphinx_ext import widgets
 TEMPLATES = Path(__file__).with_name("templates")
 # Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
 _UNUSED = re.compile(r"thebe|toggle|design-tabs|DOCUMENTATION_OPTIONS\.")
+_VIEWPORT = re.compile(r'<meta name="viewport"[^>]*>')
+_TWICE = re.compile(r' id="(?:exercise|solution)-content"')  # of each exercise; no link needs it
 _CORNER = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _MARK = re.compile(r'<span class="(?:n|w|o|p|default_value|sig-paren)">([^<]*)</span>')
@@ -45,6 +47,7 @@ def trim_files(
         if not {"body", "defer", "async"} & script.attributes.keys():
             script.attributes["defer"] = "defer"
     sheets = context.get("css_files", [])
+    context["metatags"] = _VIEWPORT.sub("", context.get("metatags", ""))  # the theme writes one
     context["css_files"] = [sheet for sheet in sheets if widgets.STYLE in str(sheet.filename)]
     if "body" in context:
         context["body"] = _plainer(context["body"])
@@ -96,6 +99,7 @@ def _plainer(body: str) -> str:
     The marks are a tenth of the API page, and no rule of the book's sheet needs them.
     """
     plain = re.sub(r'(<div[^>]*) role="(?:list|doc-biblioentry)"', r"\1", body)
+    plain = _TWICE.sub("", plain)
     plain = _CORNER.sub("<td></td>", plain)  # the corner of a table heads nothing
     plain = re.sub(r'<span class="pre">([^<]*)</span>', r"\1", plain)
     return _SIGNATURE.sub(lambda found: _MARK.sub(r"\1", found[0]), plain)

@@ -14,7 +14,7 @@ from PIL import Image
 from sphinx.config import Config
 from sphinx.util.images import get_image_size
 
-from bookbuild.sphinx_ext import drawings, mathjax, pictures, styles, theme
+from bookbuild.sphinx_ext import drawings, mathjax, pictures, social, styles, theme
 from bookbuild.sphinx_ext.mathjax import Typesetter
 
 
@@ -173,3 +173,29 @@ def test_a_picture_without_a_description_is_a_warning(monkeypatch, alt, classes,
     app = SimpleNamespace(builder=SimpleNamespace(format="html"))
     pictures.check_alt(app, doctree, "a")
     assert len(found) == warned
+
+
+@pytest.mark.parametrize("address", ["", "https://book.example/bn/"])
+def test_the_address_that_the_publisher_sets_makes_the_card_of_a_page_absolute(
+    monkeypatch, tmp_path, address
+):
+    monkeypatch.setenv("BOOK_BASEURL", address)
+    config = Config({"project": "Book"})
+    config.add("html_additional_pages", {}, "html", dict)
+    config.add("html_baseurl", "", "html", str)
+    env = SimpleNamespace(found_docs={"book/index"})
+    builder = SimpleNamespace(name="html")
+    app = SimpleNamespace(config=config, env=env, builder=builder, outdir=tmp_path)
+    social.configure(app, config)
+    contexts = {"notebooks/one": {"title": "One"}, "404": {}}
+    for page, context in contexts.items():
+        social.describe(app, page, "page.html", context, None)
+    tags = dict(
+        re.findall(r'property="(.*?)" content="(.*?)"', contexts["notebooks/one"]["social"])
+    )
+    assert tags.get("og:image") == (f"{address}_static/card.png" if address else None)
+    assert tags.get("og:url") == (f"{address}notebooks/one.html" if address else None)
+    assert contexts["404"].get("metatags") == (f'<base href="{address}" />' if address else None)
+    social.write_map(app, None)
+    places = [path.read_text() for path in tmp_path.glob("sitemap.txt")]
+    assert places == ([f"{address}book/index.html\n"] if address else [])

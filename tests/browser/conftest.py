@@ -2,14 +2,11 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
-import yaml
+from built import HTML, PAGES
 from host import compressed, served
 
-ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build/html"
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -41,9 +38,7 @@ def site():
     """The address of the served book."""
     if not (HTML / "index.html").exists():
         unavailable("the book is not built: run `make book` first")
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    names = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
-    missing = [name for name in names if not (HTML / f"{name}.html").exists()]
+    missing = [name for name in PAGES if not (HTML / f"{name}.html").exists()]
     if missing:
         unavailable(f"the built book lacks {', '.join(missing)}: run `make book` again")
     with served(HTML) as address:

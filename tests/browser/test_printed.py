@@ -7,19 +7,17 @@ import re
 import shutil
 import subprocess
 import zipfile
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from built import HTML, ROOT
 from PIL import Image
 from pypdf import PdfReader
 
 from bookbuild import pages, pdf
 
-ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build/html"
 DPI = 40
 MARGIN = 15  # mm: the printed margins are 20 mm wide
 RAW_TEX = re.compile(r"\$\$|\\(?:frac|begin|end|left|right|hat|varepsilon|sqrt|tag|\(|\[)")

@@ -1,11 +1,8 @@
 """What a reader does: search, keys only, paper, a folder without a server."""
 
-from pathlib import Path
-
 import pytest
+from built import HTML
 
-ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build/html"
 CHAPTER = "notebooks/forward"
 FOCUS = """() => {
   const e = document.activeElement, s = getComputedStyle(e), b = e.getBoundingClientRect();

@@ -5,15 +5,13 @@
 
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from built import HTML, ROOT
 from oracles import widgets
 
-ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "book/assets"
-HTML = ROOT / "_build/html"
 NAMES = ("bend", "identity", "chain", "gradient")
 RAW_LIMIT = 48_000  # bytes of all scripts together
 PAGE = """<!DOCTYPE html>
@@ -324,12 +322,8 @@ def test_buttons_of_the_identity(visit):
     data = check_identity(widget)
     assert data["beta"] == widgets.MU
     assert data["gamma"] == pytest.approx(np.sqrt(widgets.SIGMA**2 + data["eps"]), rel=1e-15)
-    widget.control("m").press("Home")  # another size forgets the batches that were seen
-    assert widget.data["seen"] == 0
-    for count in (1, 2):
-        widget.press("fresh")
-        data = check_identity(widget)
-        assert (data["seen"], data["number"]) == (count, count)
+    widget.control("m").press("Home")  # another size: as many batches, of that size
+    assert check_identity(widget)["seen"] == widgets.BATCHES - 1
     widget.press("many")
     assert check_identity(widget)["seen"] == widgets.BATCHES - 1
     widget.press("fresh")  # after the last comes the first
@@ -364,8 +358,13 @@ def test_buttons_of_the_gradient(visit):
     widget.press("one")
     data = check_gradient(widget)
     assert np.count_nonzero(data["dy"]) == 1
-    widget.press("again")
-    assert str(check_gradient(widget)) == str(data)
+    charts = [widget.root.evaluate("e => e.querySelector('.bw-stage').innerHTML")]
+    for _ in range(3):  # without motion each press is a step
+        widget.press("again")
+        assert str(check_gradient(widget)) == str(data)
+        charts.append(widget.root.evaluate("e => e.querySelector('.bw-stage').innerHTML"))
+    assert len(set(charts)) == 3
+    assert charts[0] == charts[3]
     widget.control("m").press("Home")
     widget.press("one")
     assert check_gradient(widget)["passed"] < 1e-28
@@ -514,9 +513,8 @@ def luminance(color):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_on_paper_there_are_drawings_and_numbers_in_light_colors(visit):
+def test_on_paper_there_are_drawings_and_numbers(visit):
     page = visit(reduced_motion="reduce")
-    page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
     for name in NAMES:
         Widget(page, name).answer()
     page.emulate_media(media="print")
@@ -525,8 +523,6 @@ def test_on_paper_there_are_drawings_and_numbers_in_light_colors(visit):
         root = page.locator(f"bn-{name}")
         assert root.locator(".bw-chart").first.is_visible()
         assert root.locator("dd").first.is_visible()
-        color = root.locator(".bw-title").evaluate("e => getComputedStyle(e).color")
-        assert color == "rgb(0, 0, 0)"
 
 
 def test_scripts_are_small_and_ask_for_nothing():

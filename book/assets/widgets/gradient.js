@@ -8,6 +8,7 @@
   const UNIT = 33; // pixels for a pull of 1
   const HEIGHT = 184;
   const MID = 92; // baseline of each panel
+  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
   const cut = (v, limit) => Math.max(-limit, Math.min(limit, v));
 
   customElements.define("bn-gradient", class extends Widget {
@@ -90,13 +91,16 @@
     }
 
     reveal() {
-      this.play();
+      if (!still()) this.play();
     }
 
-    /* First the mean leaves, then the part along x-hat: `out` runs from 0 to 2. */
+    /* First the mean leaves, then the part along x-hat: `out` runs from 0 to 2, or steps. */
     play() {
       cancelAnimationFrame(this.frame);
-      if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+      if (still()) {
+        this.state.out = (this.state.out + 1) % 3;
+        return;
+      }
       let start;
       const tick = (now) => {
         start ??= now;

@@ -58,7 +58,7 @@
       });
       this.slider("m", "rows m", {
         min: 0, max: SIZES.length - 1, step: 1, text: () => String(s.m),
-        get: () => SIZES.indexOf(s.m), set: (i) => { Object.assign(s, { m: SIZES[i], number: 0, seen: 0 }); },
+        get: () => SIZES.indexOf(s.m), set: (i) => { s.m = SIZES[i]; },
       });
       this.buttons(
         ["batch", "Identity: this batch", () => this.restore(batch(s.m, s.number))],
