@@ -8,9 +8,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 _ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.DOTALL)
-_UNREAD = re.compile(
-    r"<(svg|script|style)\b.*?</\1>|<a class=\"headerlink\".*?</a>", re.DOTALL
-)
+_UNREAD = re.compile(r"<(svg|script|style)\b.*?</\1>|<a class=\"headerlink\".*?</a>", re.DOTALL)
 _LONGEST = 16_000  # characters of a page: the API pages alone would weigh more than all others
 
 

@@ -421,7 +421,8 @@ def test_everything_is_reached_and_used_by_keyboard_alone(visit):
     page = visit(reduced_motion="reduce")
     reached = {name: set() for name in NAMES}
     script = """() => { const e = document.activeElement;
-      return [e.closest("bn-bend, bn-identity, bn-chain, bn-gradient")?.tagName.slice(3).toLowerCase(),
+      const widget = e.closest("bn-bend, bn-identity, bn-chain, bn-gradient");
+      return [widget?.tagName.slice(3).toLowerCase(),
         e.name?.replace(/^bw\\d+-/, '') || e.dataset.row || e.textContent]; }"""
     for _ in range(110):
         page.keyboard.press("Tab")
