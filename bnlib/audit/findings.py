@@ -9,8 +9,12 @@ import numpy as np
 
 from bnlib.audit.layers import Record, identity_coords
 from bnlib.laws import gate_rate, saturation_rate
+from bnlib.parameters import one_of
 
 UNEVEN = 16.0  # four bits of an eight-bit weight; `kinds.toml` says it, too
+
+HUGE = 1e300  # beyond it coordinates overflow when they are averaged
+ACTIVATIONS = ("relu", "relu6", "none")
 
 Measured = dict[str, Any]
 
@@ -42,17 +46,21 @@ class Finding(NamedTuple):
     channels: int
 
 
+@np.errstate(all="ignore")
 def measure(record: Record, activation: str = "relu") -> Measured:
     """Numbers of one layer, ready for JSON: quantiles (10, 50, 90 %) and counts of channels.
 
-    Quantiles are over channels whose four numbers are finite and whose var + eps is above 0.
+    Quantiles are over channels whose four numbers are finite, whose var + eps is above 0 and whose
+    coordinates do not overflow; others are counted.  Raises ValueError for an unknown activation.
     """
-    gamma, beta, mean, var, eps = record.norm
-    finite = np.isfinite(np.stack([gamma, beta, mean, var])).all(axis=0)
-    sound = finite & (np.where(finite, var, 0) + eps > 0)
-    norm = type(record.norm)(gamma[sound], beta[sound], mean[sound], var[sound], eps)
-    gamma, beta, mean, var, _ = norm
-    r, s, d = identity_coords(norm)
+    one_of("activation", activation, ACTIVATIONS)
+    vectors, eps = np.stack(record.norm[:4]), record.norm.eps
+    total, coordinates = record.norm.var + eps, np.stack(identity_coords(record.norm))
+    finite = np.isfinite(vectors).all(axis=0)
+    still = finite & (total == 0)
+    sound = finite & (total > 0) & (coordinates[2] < HUGE)
+    gamma, beta, _, var = vectors[:, sound]
+    r, s, d = coordinates[:, sound]
     rates = gate_rate(gamma, beta)
     gates = {} if activation == "none" else {"gate": _quantiles(rates)}
     if activation == "relu6":
@@ -65,12 +73,13 @@ def measure(record: Record, activation: str = "relu") -> Measured:
         "dtype": record.dtype,
         "assumed": list(record.assumed),
         "quantiles": {"r": _quantiles(r), "s": _quantiles(s), "d": _quantiles(d), **gates},
-        "spread": float(scale.max() / middle) if middle > 0 else None,
+        "spread": float(np.nan_to_num(scale.max() / middle)) if middle > 0 else None,
         "counts": {
-            "non-finite": int((~finite).sum()),
+            "non-finite": int((~finite | (~sound & (total > 0))).sum()),
             "negative-variance": int((record.norm.var < 0).sum()),
             "never-updated": _never_updated(record),
-            "small-variance": int(((var < eps) & (var >= 0)).sum()) * (not _never_updated(record)),
+            "small-variance": (int(((var < eps) & (var >= 0)).sum()) + int(still.sum()))
+            * (not _never_updated(record)),
             "small-gamma": int((np.abs(gamma) < np.sqrt(eps)).sum()),
             "dead": int((np.abs(gamma) < 1e-3).sum()),
             "closed": 0 if activation == "none" else int((rates < 0.01).sum()),

@@ -1,15 +1,17 @@
 """The audit of one checkpoint as a value, as text, as JSON, and as one HTML file.
 
-The page asks for nothing: styles inline, pictures as SVG by hand, names from the file escaped.
+The page (`report.html`, a template) asks for nothing: styles and pictures are in it.
 """
 
 import json
+import re
 from collections.abc import Iterator
-from html import escape
+from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 
 from bnlib.audit.findings import KINDS, Finding, Kind, Measured, find, measure
@@ -17,9 +19,9 @@ from bnlib.audit.layers import (
     Record,
     Skipped,
     UnreadableError,
+    choose,
     find_layers,
     identity_coords,
-    load_checkpoint,
 )
 from bnlib.audit.summary import Share, identity_audit
 
@@ -30,18 +32,6 @@ CAVEATS = (
     "Instance normalization with stored statistics has the same tensors and is listed too.",
 )
 DOTS = 4000  # of the cloud; more would only make the file heavy
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1a1a1a;--back:#fff;--dot:#0b4f8a;--mark:#b3480a;--line:#767676}
-@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--back:#16181c;--dot:#7db8e8;--mark:#ffa45c;
---line:#a0a0a0}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:70rem;
-margin:auto;padding:1rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--line)}
-td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}.wide{overflow-x:auto}
-svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
-.error{border-left:.4rem solid #b3202c;padding-left:.6rem}.warning{border-left:.4rem solid #d9700a;
-padding-left:.6rem}.note{border-left:.4rem solid var(--line);padding-left:.6rem}
-"""
 
 
 class Report(NamedTuple):
@@ -55,6 +45,7 @@ class Report(NamedTuple):
     skipped: list[Skipped]
     shares: list[Share]  # empty if a number is not finite in every layer
     records: list[Record]
+    networks: list[str]  # keys of all in the file; the first is the one that was read
 
     @property
     def exit_code(self) -> int:
@@ -63,13 +54,22 @@ class Report(NamedTuple):
 
 
 def audit(
-    path: str | Path, *, eps: float = 1e-5, pattern: str = "", activation: str = "relu"
+    path: str | Path,
+    *,
+    eps: float = 1e-5,
+    pattern: str = "",
+    activation: str = "relu",
+    key: str = "",
 ) -> Report:
-    """Audit the batch normalizations of the checkpoint at `path`.
+    """Audit the batch normalizations of the checkpoint at `path`; see `layers.choose` for `key`.
 
-    Raises UnreadableError where the file cannot be read safely or holds no batch normalization.
+    Raises UnreadableError where the file cannot be read safely or holds no batch normalization,
+    ValueError for an eps that is not a finite number from 0 on and for an unknown activation.
     """
-    records, skipped = find_layers(load_checkpoint(path), eps=eps, pattern=pattern)
+    if not 0 <= eps < float("inf"):
+        raise ValueError(f"eps: expected a finite number from 0 on, got {eps}")
+    state, networks = choose(path, key)
+    records, skipped = find_layers(state, eps=eps, pattern=pattern)
     if not records:
         matching = f" matching {pattern!r}" if pattern else ""
         reasons = "".join(f"; {name or '(root)'}: {reason}" for name, reason in skipped[:5])
@@ -78,16 +78,17 @@ def audit(
             f"variance under one prefix), got none{reasons}"
         )
     layers = [measure(record, activation) for record in records]
-    with np.errstate(invalid="ignore", over="ignore"):  # damaged channels count as far away
-        shares = identity_audit(records, shuffles=40, rng=np.random.default_rng(0))
-    name = Path(path).name
-    return Report(name, eps, activation, layers, find(layers), skipped, shares, records)
+    shares = identity_audit(records, shuffles=40, rng=np.random.default_rng(0))
+    name, findings = Path(path).name, find(layers)
+    return Report(name, eps, activation, layers, findings, skipped, shares, records, networks)
 
 
 def as_json(report: Report) -> str:
     """The report without the tensors; keys are stable."""
     document: dict[str, Any] = {
         "checkpoint": report.source,
+        "network": report.networks[0],
+        "other_networks": report.networks[1:],
         "eps": report.eps,
         "activation": report.activation,
         "shares": [
@@ -111,6 +112,7 @@ def as_text(report: Report) -> str:
     lines = [
         f"{_plain(report.source)}: {len(report.layers)} batch normalizations, {channels} channels, "
         f"eps {report.eps:g}, activation {report.activation}",
+        *map(_plain, _notes(report)),
         "",
         f"{'layer':34}{'c':>6}  {'r 10/50/90 %':19}{'s 10/50/90 %':22}{'gate 10/50/90 %':17}"
         f"{'v<eps':>6}{'g<0':>5}{'dead':>5}{'bad':>5}",
@@ -123,35 +125,28 @@ def as_text(report: Report) -> str:
         lines += [f"{kind.severity.upper()} {kind.title}: {total} channels in {where}{more}"]
         lines += [f"    training: {kind.training}", f"    pruning: {kind.pruning}"]
         lines += [f"    quantization: {kind.quantization}"]
-    lines += [f"SKIPPED {_plain(name)}: {reason}" for name, reason in report.skipped]
+    lines += [f"SKIPPED {_plain(name)}: {_plain(reason)}" for name, reason in report.skipped]
     return "\n".join([*lines, "", *CAVEATS])
 
 
 def as_html(report: Report) -> str:
-    """The report as a self-contained page; names from the file are escaped, nothing is loaded."""
-    title = f"Batch normalizations of {escape(report.source)}"
-    channels = sum(layer["channels"] for layer in report.layers)
-    parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>",
-        f"<p>{len(report.layers)} layers, {channels} channels, eps {report.eps:g}, activation "
-        f"{report.activation}.</p><ul>{_shares(report)}</ul>",
-        f"<h2>Findings</h2>{_findings(report)}",
-        "<h2>Every channel</h2>",
-        "<p>r = γ/τ and s = (β − μ)/τ with τ = √(v + ε). The cross marks the identity, r = 1 and "
-        "s = 0. Another gauge of the same function moves every dot.</p>",
-        _cloud(report),
-        "<h2>Layers</h2>",
-        _strips(report.layers) if report.activation != "none" else "",
-        _table(report.layers),
-        "<h2>How to read this</h2><ul>",
-        *(f"<li>{escape(caveat)}</li>" for caveat in CAVEATS),
-        "</ul></main></body></html>\n",
-    ]
-    return "\n".join(parts)
+    """The report as a self-contained page: names from the file are escaped, nothing is loaded."""
+    page = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: _plain(value) if isinstance(value, str) else value,
+    )
+    page.filters["three"] = _quantiles
+    return page.from_string(files("bnlib.audit").joinpath("report.html").read_text("utf-8")).render(
+        report=report,
+        channels=sum(layer["channels"] for layer in report.layers),
+        notes=_notes(report),
+        kinds=list(_by_kind(report.findings)),
+        dots=_dots(report),
+        ticks=[(s, np.arcsinh(s)) for s in (-20, -5, -1, 0, 1, 5, 20)],
+        caveats=CAVEATS,
+    )
 
 
 def _by_kind(findings: list[Finding]) -> Iterator[tuple[Kind, list[Finding], int]]:
@@ -161,8 +156,20 @@ def _by_kind(findings: list[Finding]) -> Iterator[tuple[Kind, list[Finding], int
         yield KINDS[name], of_kind, sum(finding.channels for finding in of_kind)
 
 
+def _notes(report: Report) -> list[str]:
+    """What of the file was read, where that is not all of it."""
+    read, *others = report.networks
+    notes = []
+    if others:
+        notes = [f"Read: {read or 'the top of the file'}. The file holds other networks, too:"]
+        notes = [f"{notes[0]} {', '.join(others[:8])}. Choose one with --key {others[0]}."]
+    if part := re.search(r"-(\d+)-of-(\d+)\.", report.source):
+        notes += [f"This is file {part[1]} of {part[2]}: give the .index.json to read all of them."]
+    return notes
+
+
 def _plain(name: str) -> str:
-    """A name without control characters: a file must not steer the terminal."""
+    """A name without control characters: a file must not steer the terminal, nor turn a line."""
     return "".join(ch if ch.isprintable() else "?" for ch in name)
 
 
@@ -191,96 +198,12 @@ def _share(share: Share) -> str:
     )
 
 
-def _shares(report: Report) -> str:
-    return "".join(
-        f"<li>d &lt; {bound:g}: {share:.2%} of the channels, 95 % interval over layers "
-        f"{low:.2%} to {high:.2%}; with (γ, β) dealt anew within each layer {null:.2%}.</li>"
-        for bound, (share, low, high), (null, _, _) in report.shares
-    )
-
-
-def _findings(report: Report) -> str:
-    blocks = []
-    for kind, findings, total in _by_kind(report.findings):
-        where = ", ".join(f"{escape(f.layer)} ({f.channels})" for f in findings)
-        blocks.append(
-            f'<section class="{kind.severity}"><h3>{kind.severity}: {escape(kind.title)}</h3>'
-            f"<p>{total} channels. Training: {escape(kind.training)} "
-            f"Pruning: {escape(kind.pruning)} Quantization: {escape(kind.quantization)}</p>"
-            f"<details><summary>{len(findings)} layers</summary><p>{where}</p></details></section>"
-        )
-    blocks += [
-        f'<section class="warning"><h3>skipped: {escape(name)}</h3>'
-        f"<p>{escape(reason)}</p></section>"
-        for name, reason in report.skipped
-    ]
-    return "".join(blocks) or "<p>Nothing stands out.</p>"
-
-
-def _cloud(report: Report) -> str:
-    """All channels: log10 |r| across, asinh s upwards; sampled evenly where there are too many."""
+def _dots(report: Report) -> Iterator[tuple[float, float]]:
+    """(log10 |r|, asinh s) of all channels; sampled evenly where there are too many."""
     with np.errstate(all="ignore"):
         coordinates = [identity_coords(record.norm) for record in report.records]
         x = np.log10(np.abs(np.concatenate([c.r for c in coordinates])))
         y = np.arcsinh(np.concatenate([c.s for c in coordinates]))
     keep = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     keep = keep[np.linspace(0, len(keep) - 1, min(DOTS, len(keep))).astype(int)]
-    across = 60 + 520 * (np.clip(x[keep], -3, 3) + 3) / 6
-    up = 180 - 150 * np.clip(y[keep], -4, 4) / 4
-    dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(across, up, strict=True))
-    ticks = "".join(
-        f'<text x="{60 + 520 * (k + 3) / 6:.0f}" y="352" text-anchor="middle">{10.0**k:g}</text>'
-        for k in range(-3, 4)
-    )
-    ticks += "".join(
-        f'<text x="54" y="{184 - 150 * np.arcsinh(s) / 4:.0f}" text-anchor="end">{s}</text>'
-        for s in (-20, -5, -1, 0, 1, 5, 20)
-    )
-    return (
-        '<svg viewBox="0 0 600 380" width="600" role="img" aria-label="r and s of the channels">'
-        "<title>r (logarithmic, across) and s (upwards) of the channels; the cross at r = 1, s = 0 "
-        'is the identity</title><rect x="60" y="30" width="520" height="300" fill="none" '
-        'stroke="var(--line)"/><path d="' + dots + '" stroke="var(--dot)" stroke-width="3" '
-        'stroke-linecap="round" opacity=".5" fill="none"/><path d="M312 180h16M320 172v16" '
-        'stroke="var(--mark)" stroke-width="3"/>' + ticks + '<text x="320" y="374" '
-        'text-anchor="middle">|r|</text><text x="12" y="180">s</text></svg>'
-    )
-
-
-def _strips(layers: list[Measured]) -> str:
-    """One line a layer: from the 10 % to the 90 % quantile of the gate rate, median ticked."""
-    rows, height = [], 16 * len(layers) + 40
-    for at, layer in enumerate(layers):
-        three, y = layer["quantiles"].get("gate"), 24 + 16 * at
-        name = escape(layer["layer"][-34:])
-        rows.append(f'<text x="250" y="{y + 4}" text-anchor="end">{name}</text>')
-        if three:
-            low, middle, high = (260 + 320 * v for v in three)
-            rows.append(
-                f'<path d="M{low:.1f} {y}H{high:.1f}" stroke="var(--dot)" stroke-width="4"/>'
-                f'<path d="M{middle:.1f} {y - 6}v12" stroke="var(--mark)" stroke-width="3"/>'
-            )
-    return (
-        f'<svg viewBox="0 0 600 {height}" width="600" role="img" aria-label="gate rates by layer">'
-        "<title>Predicted share of time that gates are open, by layer: 10 to 90 % of the channels, "
-        f"tick at the median; the axis runs from 0 to 1</title>{''.join(rows)}"
-        f'<path d="M260 12V{height - 20}M580 12V{height - 20}" stroke="var(--line)"/>'
-        f'<text x="260" y="{height - 4}" text-anchor="middle">0</text>'
-        f'<text x="580" y="{height - 4}" text-anchor="middle">1</text></svg>'
-    )
-
-
-def _table(layers: list[Measured]) -> str:
-    heads = ("layer", "channels", "dtype", "r 10/50/90 %", "s 10/50/90 %", "d 10/50/90 %")
-    heads += ("gate 10/50/90 %", "v < eps", "γ &lt; 0", "dead", "closed", "not finite")
-    rows = []
-    for layer in layers:
-        quantiles, counts = layer["quantiles"], layer["counts"]
-        cells = [escape(layer["layer"]), layer["channels"], layer["dtype"]]
-        cells += [_quantiles(quantiles.get(name)) for name in ("r", "s", "d", "gate")]
-        names = ("small-variance", "negative-gamma", "dead", "closed", "non-finite")
-        cells += [counts[name] for name in names]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    return zip(np.clip(x[keep], -3, 3), np.clip(y[keep], -4, 4), strict=True)

@@ -39,12 +39,15 @@ def identity_audit(
     Channels that are not finite count as far away.
     """
     d, layer = distances(records)
-    null = np.array([distances(_permuted(records, rng))[0] for _ in range(shuffles)])
+    null = np.array(
+        [
+            [(moved < bound).mean() for bound in bounds]
+            for moved in (distances(_permuted(records, rng))[0] for _ in range(shuffles))
+        ]
+    )
     rows = []
-    for bound in bounds:
-        low, middle, high = map(
-            float, np.quantile((null < bound).mean(axis=1), (0.025, 0.5, 0.975))
-        )
+    for bound, by_chance in zip(bounds, null.T, strict=True):
+        low, middle, high = map(float, np.quantile(by_chance, (0.025, 0.5, 0.975)))
         if len(records) < 2:
             share = Interval(float(np.mean(d < bound)), 0.0, 1.0)
         else:

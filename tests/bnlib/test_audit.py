@@ -1,11 +1,17 @@
 """The audit finds what was planted, refuses what would run, and never changes the file."""
 
+import argparse
+import gzip
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+from collections import Counter, defaultdict
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +19,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from bnlib.audit.command import audit_command
 from bnlib.audit.layers import UnreadableError, find_layers, identity_coords, load_checkpoint
@@ -342,3 +350,419 @@ def test_the_command_line_starts_without_torch():
     assert told.stdout.strip().startswith("False")
     assert "audit" in told.stdout
     assert "execute" in told.stdout
+
+
+# --- what is stored in another way
+
+
+def pruned(amount):
+    layer = nn.BatchNorm1d(8)
+    nn.init.uniform_(layer.weight, 0.5, 1.5)
+    nn.init.normal_(layer.running_mean)
+    prune.l1_unstructured(layer, "weight", amount)
+    prune.l1_unstructured(layer, "bias", amount)
+    return layer
+
+
+def test_of_a_pruned_layer_the_product_is_audited_and_nothing_is_assumed(save):
+    layer = pruned(0.5)
+    report = audit(save({f"bn.{k}": v for k, v in layer.state_dict().items()}))
+    np.testing.assert_array_equal(report.records[0].norm.gamma, layer.weight.detach().double())
+    np.testing.assert_array_equal(report.records[0].norm.beta, layer.bias.detach().double())
+    assert report.layers[0]["counts"]["dead"] == 4
+    assert report.records[0].assumed == ()
+
+
+def parametrized(name):
+    layer = nn.BatchNorm1d(8)
+    nn.init.normal_(layer.running_mean)
+    parametrize.register_parametrization(layer, name, nn.Softplus(), unsafe=True)
+    return {f"bn.{k}": v for k, v in layer.state_dict().items()}
+
+
+WEIGHT, BIAS = torch.ones(8), torch.ones(8)
+COMPUTED = {
+    "softplus": ({}, parametrized("weight"), "gamma"),
+    "bias": ({}, parametrized("bias"), "beta"),
+    "variance": ({}, parametrized("running_var"), "var"),
+    "norm": ({"weight": None, "weight_g": WEIGHT, "weight_v": WEIGHT}, {}, "gamma"),
+    "spectral": ({"weight": None, "weight_orig": WEIGHT, "weight_u": WEIGHT}, {}, "gamma"),
+    "mask alone": ({"weight": None, "weight_mask": WEIGHT}, {}, "gamma"),
+    "original alone": ({"bias": None, "bias_orig": BIAS}, {}, "beta"),
+    "mask of another shape": (
+        {"weight": None, "weight_orig": WEIGHT, "weight_mask": torch.ones(1)},
+        {},
+        "gamma",
+    ),
+    "both names": ({"gamma": WEIGHT}, {}, "gamma"),
+    "both stages": ({"weight_orig": WEIGHT, "weight_mask": WEIGHT}, {}, "gamma"),
+    "no tensor": ({"weight": [1.0] * 8}, {}, "gamma"),
+    "object": ({"bias": Fraction(1, 2)}, {}, "beta"),
+}
+
+
+@pytest.mark.parametrize(("change", "whole", "part"), COMPUTED.values(), ids=list(COMPUTED))
+def test_what_other_code_computes_is_skipped_with_a_reason(change, whole, part, save):
+    layer = {f"bn.{k}": v for k, v in (sound() | change).items() if v is not None}
+    report = audit(save(state(good=sound()) | (whole or layer)))
+    assert [record.name for record in report.records] == ["good"]
+    ((name, reason),) = report.skipped
+    assert name == "bn"
+    assert reason.startswith(f"{part}: expected ")
+
+
+SPELLINGS = {
+    "paddle": ("bn.weight", "bn.bias", "bn._mean", "bn._variance"),
+    "keras": ("bn/gamma:0", "bn/beta:0", "bn/moving_mean:0", "bn/moving_variance:0"),
+    "tensorflow": tuple(
+        f"bn/{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    ),
+    "gluon": ("bn_gamma", "bn_beta", "bn_running_mean", "bn_running_var"),
+    "mxnet": ("bn_gamma", "bn_beta", "bn_moving_mean", "bn_moving_var"),
+}
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (1, 8, 1, 1), (8, 1, 1)], ids=str)
+@pytest.mark.parametrize("names", SPELLINGS.values(), ids=list(SPELLINGS))
+@pytest.mark.parametrize("turned", [1, -1])
+def test_other_names_shapes_and_orders_give_the_same_layer(names, shape, turned, save, tmp_path):
+    layer = sound()
+    stored = {k: v.reshape(shape) for k, v in zip(names, layer.values(), strict=False)}
+    content = dict([*stored.items()][::turned]) | {"conv.weight": torch.ones(8, 3, 3)}
+    save_file(content, tmp_path / "model.safetensors")
+    for path in (save(content), tmp_path / "model.safetensors"):
+        (record,) = audit(path).records
+        assert (record.name, record.assumed) == ("bn", ())
+        for got, want in zip(record.norm[:4], layer.values(), strict=False):
+            np.testing.assert_array_equal(got, want.double())
+
+
+def test_layers_of_safetensors_are_listed_as_they_are_counted(tmp_path):
+    content = state(**{f"layer{k}_bn": sound() for k in (10, 2, 1)})
+    save_file(content, tmp_path / "model.safetensors")
+    names = [record.name for record in audit(tmp_path / "model.safetensors").records]
+    assert names == ["layer1.bn", "layer2.bn", "layer10.bn"]
+
+
+# --- where the network is in the file
+
+LOGGED = {"best_acc1": torch.tensor(71.2), "epoch": 3}
+WRAPPED = {
+    "imagenet": lambda s: {"state_dict": s, **LOGGED},
+    "step": lambda s: {"model": s, "step": torch.tensor(5)},
+    "module": lambda s: {"module": s, "lr": 0.1},
+    "deep": lambda s: {"ckpt": {"nested": {"weights": s}}, **LOGGED},
+    "unknown name": lambda s: {"our_net_v2": s, "mean": torch.ones(3)},
+    "list": lambda s: [s, LOGGED],
+    "tuple": lambda s: (3, {"net": s}),
+    "by layer": lambda s: {"bn": {k.removeprefix("bn."): v for k, v in s.items() if "bn." in k}},
+    "fsdp": lambda s: {"model": {f"_fsdp_wrapped_module.{k}": v for k, v in s.items()}},
+    "compiled inside": lambda s: {k.replace("bn.", "bn._orig_mod."): v for k, v in s.items()},
+    "with a namespace": lambda s: {"args": argparse.Namespace(lr=0.1, where=Path()), "model": s},
+    "with an optimizer": lambda s: {
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(8)}}, "param_groups": [{"lr": 0.1}]},
+        "numpy": np.float64(3),
+        "counter": Counter("aab"),
+        "default": defaultdict(list, a=[1]),
+        "enum": {re.RegexFlag.A: 1},
+        "model": s,
+    },
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=list(WRAPPED))
+def test_the_network_is_found_where_people_put_it(wrap, zipped, protocol, save):
+    content = wrap({"conv.weight": torch.ones(2, 3)} | {f"bn.{k}": v for k, v in sound().items()})
+    how = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": protocol}
+    report = audit(save(content, **how))
+    assert [record.name for record in report.records] == ["bn"]
+    assert len(report.networks) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (("ema", "model"), "model"),
+        (("params", "params_ema"), "params_ema"),
+        (("encoder", "decoder"), "encoder"),
+        (("netD", "state_dict"), "state_dict"),
+    ],
+)
+def test_of_several_networks_one_is_read_and_the_reader_can_choose(names, read, save, tmp_path):
+    layers = {"first": state(first=sound()), "second": state(second=sound(seed=1))}
+    path = save(dict(zip(names, layers.values(), strict=True)) | LOGGED)
+    (other,) = set(names) - {read}
+    result = run(path, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
+    assert f"Read: {read}." in result.output
+    assert f"--key {other}" in result.output
+    assert f"--key {other}" in (tmp_path / "a.html").read_text()
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert (told["network"], told["other_networks"]) == (read, [other])
+    for key in names:
+        (record,) = audit(path, key=key).records
+        assert record.name == list(layers)[names.index(key)]
+    refused = run(path, "--key", "nothing")
+    assert refused.exit_code == 2
+    assert f"under 'nothing', got ['{read}', '{other}']" in refused.stderr
+
+
+def test_all_files_of_a_sharded_checkpoint_are_read_and_one_alone_says_so(tmp_path):
+    whole = state(a=sound(), b=sound(seed=1))
+    names = [f"model-0000{k}-of-00002.safetensors" for k in (1, 2)]
+    weight_map = {}
+    for k, name in enumerate(names):
+        part = dict(list(whole.items())[k::2])
+        save_file(part, tmp_path / name)
+        weight_map |= dict.fromkeys(part, name)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    report = audit(index)
+    assert {record.name: record.assumed for record in report.records} == {"a": (), "b": ()}
+    save_file(state(a=sound()), tmp_path / names[0])
+    assert "This is file 00001 of 00002" in run(tmp_path / names[0]).output
+    (tmp_path / names[1]).unlink()
+    assert run(index).exit_code == 2
+    index.write_text(json.dumps({"weight_map": {"a": "../secret.safetensors"}}))
+    assert "beside the index" in run(index).stderr
+
+
+# --- files that are something else, or hostile
+
+FOREIGN = {
+    "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x9a\x01", "ONNX"),
+    "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "git lfs pull"),
+    "html": (b"\n<!DOCTYPE html><html><body>Log in", "HTML page"),
+    "json": (b'{"architectures": ["ResNet"]}', "JSON"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(90), "TFLite"),
+    "gzip": (gzip.compress(b"x" * 99), "gunzip"),
+    "xz": (b"\xfd7zXZ\0" + bytes(90), "compressed"),
+    "tar": (b"a" * 257 + b"ustar\x0000", "tar archive"),
+    "gguf": (b"GGUF\3\0\0\0", "GGUF"),
+    "npy": (b"\x93NUMPY\1\0", "NumPy"),
+    "pickle": (pickle.dumps({"bn.weight": [1.0]}), "torch.save did not write"),
+    "xml": (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "XML"),
+    "empty": (b"", "empty"),
+    "text": (b"model: resnet50\n", "text"),
+    "binary": (bytes(range(128, 255)), "neither torch.save nor safetensors"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), FOREIGN.values(), ids=list(FOREIGN))
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors", "model.json"])
+def test_another_kind_of_file_is_named_and_not_accused(content, told, name, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    result = run(tmp_path / name)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "asks for" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [("a.npy", "NumPy"), ("model.weights.h5", "Keras"), ("m/constants.pkl", "TorchScript")],
+)
+def test_other_archives_are_named(member, told, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr(member, "x")
+        archive.writestr("m/data.pkl" if "pkl" in member else "b", "x")
+    assert told in run(tmp_path / "model.pt").stderr
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(save, tmp_path):
+    path, bomb = save(state(a=sound())), tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path) as good, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as bad:
+        for part in good.infolist():
+            bad.writestr(part.filename, good.read(part))
+        bad.writestr("bomb/data/99", bytes(1 << 26))
+    assert bomb.stat().st_size < 1 << 20
+    tracemalloc.start()
+    result = run(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.exit_code == 2
+    assert "67" in result.stderr
+    assert "refused" in result.stderr
+    assert peak < 1 << 24
+
+
+def test_a_tensor_that_promises_more_than_it_holds_is_not_filled(save):
+    big = {k: torch.ones(1).expand(10**11) for k in ("weight", "running_mean", "running_var")}
+    report = audit(save(state(good=sound(), bad=big)))
+    assert [record.name for record in report.records] == ["good"]
+    assert "channels in a file" in report.skipped[0].reason
+
+
+class Ours(dict):
+    """A class of the project that wrote the file; not importable for the reader."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_unknown_classes_are_stubs_and_what_they_would_do_is_not_done(zipped, save, monkeypatch):
+    content = {"args": Ours(lr=0.1), "model": state(a=sound())}
+    content["config"] = Ours(model=state(hidden=sound()))
+    path = save(content, _use_new_zipfile_serialization=zipped)
+    monkeypatch.delattr(sys.modules[__name__], "Ours")
+    assert audit(path).networks == ["model", "config.model"]
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [(exec, ("1",)), (eval, ("1",)), (getattr, (Path, "home")), (subprocess.call, ("true",))],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tools_of_an_attack_are_refused_by_name(call, given, zipped, save):
+    content = state(a=sound()) | {"extra": Attack(call, *given)}
+    result = run(save(content, _use_new_zipfile_serialization=zipped))
+    assert result.exit_code == 2
+    assert call.__name__ in result.stderr
+
+
+def test_a_pickle_cannot_change_what_it_is_read_with(save):
+    before = torch._utils._rebuild_tensor_v2.__defaults__, torch._utils._rebuild_parameter.__dict__
+    content = state(a=sound()) | {"extra": Change(torch._utils._rebuild_tensor_v2)}
+    run(save(content))
+    after = torch._utils._rebuild_tensor_v2.__defaults__, torch._utils._rebuild_parameter.__dict__
+    assert after == before
+
+
+class Change:
+    """A pickle of this sets attributes of a function that the reader needs."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __reduce_ex__(self, _):
+        return identity, (self.function,), (None, {"__defaults__": (1,)})
+
+
+def identity(value):
+    """Give it back."""
+    return value
+
+
+NAMES = {"surrogate": "bad\udc80", "direction": "a\u202eb", "escape": "a\x1b[2J", "line": "a\nb"}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=list(NAMES))
+def test_no_name_in_a_file_breaks_or_steers_a_report(name, save, tmp_path):
+    layers = state(good=sound(), half={"running_mean": torch.ones(3)})
+    layers = {f"{name}.{k}": v for k, v in layers.items()}
+    path = save({name: layers, f"{name}2": {f"{name}x.{k}": v for k, v in layers.items()}})
+    result = run(path, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
+    assert result.exit_code == 0
+    odd = set(name) - set("abdx[2J\n")
+    assert not odd & set(result.output)
+    assert not odd & set((tmp_path / "a.html").read_text(encoding="utf-8"))
+    json.loads((tmp_path / "a.json").read_text())
+    assert not odd & set(run(path, "--key", "?").stderr)
+    assert not odd & set(run(save({name: 3})).stderr)
+
+
+# --- numbers and statuses
+
+
+def test_zero_variance_without_eps_is_counted_and_no_warning_escapes(save, tmp_path):
+    layer = sound()
+    layer["running_var"][:3] = 0
+    layer["weight"][0], layer["running_mean"][0], layer["bias"][0] = 0, 0, 0
+    path = save(state(a=layer, b=sound(seed=1)))
+    result = run(path, "--eps", 0, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
+    assert result.exit_code == 0
+    told = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert told["layers"][0]["counts"]["small-variance"] == 3
+    assert told["layers"][0]["counts"]["non-finite"] == 0
+
+
+def test_numbers_at_the_ends_of_their_range_stay_in_strict_json(save, tmp_path):
+    layer = {k: v.double() for k, v in sound().items()}
+    layer["weight"][:2] = torch.tensor([1.7e308, 1e-308])
+    layer["bias"][:2] = torch.tensor([-1.7e308, 1.7e308])
+    layer["running_var"][:4] = torch.tensor([0.0, 1.7e308, 1e-320, 0.0])
+    path = save(state(a=layer))
+    for eps in (0, 1e-5, 1e308):
+        result = run(path, "--eps", eps, "--json", tmp_path / "a.json", "--html", tmp_path / "a")
+        assert result.exit_code in (0, 1)
+        json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("eps", ["nan", "inf", "-1"])
+def test_an_offset_that_is_no_number_is_a_mistake_in_the_call(eps, save):
+    path = save(state(a=sound()))
+    result = run(path, "--eps", eps)
+    assert result.exit_code == 2
+    assert "eps" in result.stderr
+    with pytest.raises(ValueError, match="eps"):
+        audit(path, eps=float(eps))
+
+
+def test_an_unknown_activation_is_refused_not_read_as_relu(save):
+    with pytest.raises(ValueError, match="activation: expected one of"):
+        audit(save(state(a=sound())), activation="gelu")
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize(
+    "where", ["missing/a", "file/a", ".", "/dev/full", "/proc/a", "x" * 300]
+)
+def test_a_report_that_cannot_be_written_is_a_sentence_and_status_2(option, where, save, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = save(state(a=planted("non-finite")))  # not 1, which says that the audit found something
+    result = run(path, option, tmp_path / where)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert len(result.stderr) > 10
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "model.pth"}
+
+
+def test_a_report_replaces_another_whole_or_not_at_all(save, tmp_path, monkeypatch):
+    path, target = save(state(a=sound())), tmp_path / "a.json"
+    target.write_text("before")
+    target.chmod(0o600)
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    assert run(path, "--json", target).exit_code == 2
+    assert target.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.undo()
+    assert run(path, "--json", target).exit_code == 0
+    assert json.loads(target.read_text())
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("link", ["hard", "soft", "same"])
+def test_no_name_of_the_checkpoint_is_overwritten(link, save, tmp_path):
+    path, other = save(state(a=sound())), tmp_path / "a.json"
+    before = path.read_bytes()
+    if link == "hard":
+        os.link(path, other)
+    elif link == "soft":
+        other.symlink_to(path)
+    result = run(path, "--json", path if link == "same" else other)
+    assert result.exit_code == 2
+    assert path.read_bytes() == before
+    assert run(path, "--json", tmp_path / "b", "--html", tmp_path / "." / "b").exit_code == 2
+
+
+def test_a_reader_who_stops_reading_and_one_without_unicode_get_no_wrong_status(save):
+    path = save(state(**{f"größe{k}": sound() for k in range(400)}))
+    command = [sys.executable, "-m", "bnlib", "audit", str(path)]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"gr??e1" in done.stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as cut:
+        cut.stdout.close()
+        told = cut.stderr.read()
+    assert cut.returncode == 2
+    assert b"Traceback" not in told
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    for path in (tmp_path / "pipe.pth", tmp_path, "/dev/zero"):
+        result = run(path)
+        assert result.exit_code == 2
+        assert "cannot be opened" in result.stderr
