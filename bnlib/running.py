@@ -80,7 +80,8 @@ def infer(
 
     x: (m, c) or (n, c, ...), any m.  mean, var: (c,), float64 whatever x is, or the dtype of x.
     Raises ValueError and TypeError for the inputs that `reference.forward` refuses, except m < 2.
-    Consequence: no row depends on another, so dx is diagonal (`infer_backward`).
+    Consequences: no row depends on another, so dx is diagonal (`infer_backward`); where var and eps
+    are both 0 y is beta, as for a constant channel in training, and dx is 0.
     """
     check_inputs(x, eps, gamma=gamma, beta=beta)
     x_hat, _ = _standardized(x, mean, var, eps)
@@ -118,7 +119,8 @@ def _standardized(
     for name, value in (("mean", mean), ("var", var)):
         if value.shape != (x.shape[1],):
             raise ValueError(f"{name}: expected shape {(x.shape[1],)}, got {value.shape}")
-    rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
+    total = var.astype(np.float64) + eps
+    rstd = np.where(total == 0, 0.0, 1 / np.sqrt(total))
     # The mean may have more digits than x: taken off in two parts, none of them is lost.
     high = mean.astype(x.dtype)
     low = (mean - high).astype(x.dtype)

@@ -152,7 +152,7 @@ def _check(x: Tensor, eps: float, others: dict[str, Tensor | None]) -> None:
             )
 
 
-def _track(running: Tensor, new: Tensor, new_weight: float) -> None:
+def _track(running: Tensor, new: Tensor, new_weight: Any) -> None:
     """running <- (1 - new_weight) * running + new_weight * new, rounded once."""
     running.copy_((1 - new_weight) * running.double() + new_weight * new)
 
@@ -162,7 +162,7 @@ def _train(
     gamma: Tensor,
     beta: Tensor,
     buffers: tuple[Tensor, Tensor] | None,
-    new_weight: float,
+    new_weight: Any,
     eps: float,
 ) -> Tensor:
     """Normalize with the statistics of x, and fold them into the running ones  [BN.1], [BN.5]."""
@@ -194,7 +194,7 @@ def _infer(
     Affine in x, so torch's own derivatives are already the closed form.
     """
     mean, var = (v.detach().double() for v in buffers)
-    scale = gamma * (var + eps).rsqrt().to(x.dtype)
+    scale = gamma * passes.inverse_root(var, eps).to(x.dtype)
     mean, scale, beta = (per_channel(v, x.ndim) for v in (mean.to(x.dtype), scale, beta))
     return (x - mean) * scale + beta
 
@@ -217,15 +217,17 @@ def batch_norm(
 
     input: (N, C) or (N, C, ...), float32 or float64, or half precision, which is computed in
     float32 and rounded once. The other tensors: (C,), the dtype of input (float32 also goes with
-    half precision). momentum weighs the new batch; the running tensors change in place.
+    half precision). momentum weighs the new batch; the running tensors change in place. An input
+    of one axis has no channels and is refused, also in evaluation, where torch takes some.
     Raises ValueError for one row in training (it has no variance), eps < 0 (no root), another
     number of channels, a running tensor that is missing or alone; TypeError for integers (the
     result has fractions) and mixed dtypes (a promotion would hide the precision).
     Consequences: y and its gradient are exact to a few units in the last place however large
     mu / sigma is; a constant channel gives bias exactly, also with eps = 0, where its gradient is
-    0; NaN and Inf stay in their channel; an empty batch changes no running tensor. Derivatives of
-    every order, and `torch.func`, see mu and var as functions of input. Squares must be
-    representable: in float32, sigma between 1e-19 and 1e19. Source: ioffe2015.
+    0, and so does a running variance of 0 with eps = 0 (torch: NaN); NaN and Inf stay in their
+    channel; an empty batch changes no running tensor. Derivatives of every order, and `torch.func`,
+    see mu and var as functions of input. Squares must be representable: in float32, sigma between
+    1e-19 and 1e19. Source: ioffe2015.
     """
     running = {"running_mean": running_mean, "running_var": running_var}
     _check(input, eps, {"weight": weight, "bias": bias, **running})

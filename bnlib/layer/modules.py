@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from bnlib.layer.functional import batch_norm
 
@@ -10,10 +11,13 @@ from bnlib.layer.functional import batch_norm
 class _Layer(nn.modules.batchnorm._BatchNorm):
     """What the three layers add to torch's: `batch_norm` above, and the switches scale and shift.
 
-    With scale=False `weight` is None, with shift=False `bias` is None, and absent from the state
-    dict: loading a learned scale into a layer without one is an error, not silently another
-    function. With both (the default), and with affine=False, state dicts are those of torch.nn.
-    momentum=None keeps the plain average over all batches since the last reset.
+    With scale=False `weight` is None, with shift=False or bias=False `bias` is None, and absent
+    from the state dict: loading a learned scale into a layer without one is an error, not silently
+    another function. With the defaults, and with affine=False, state dicts are those of torch.nn.
+    momentum=None keeps the plain average over all batches since the last reset. A batch is counted
+    once, also where checkpointing runs forward again for it and torch counts twice.
+    torch.compile and torch.export take any batch size and both modes; in torch.fx the layer is a
+    leaf, as torch's own; torch.jit.script is refused with a sentence.
     """
 
     def __init__(
@@ -26,13 +30,14 @@ class _Layer(nn.modules.batchnorm._BatchNorm):
         device: Any = None,
         dtype: Any = None,
         *,
+        bias: bool = True,
         scale: bool = True,
         shift: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
         if not scale:
             self.register_parameter("weight", None)
-        if not shift:
+        if not (shift and bias):
             self.register_parameter("bias", None)
 
     def reset_parameters(self) -> None:
@@ -44,36 +49,46 @@ class _Layer(nn.modules.batchnorm._BatchNorm):
             nn.init.zeros_(self.bias)
 
     def extra_repr(self) -> str:
-        """Arguments in the order of the constructor."""
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}, "
-            f"scale={self.weight is not None}, shift={self.bias is not None}"
+        """torch's, and the switches."""
+        given = f"scale={self.weight is not None}, shift={self.bias is not None}"
+        return f"{super().extra_repr()}, {given}"
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse torch.jit.script, which asks for this."""
+        raise RuntimeError(
+            f"torch.jit.script: expected a layer that it can compile, got bnlib.layer's "
+            f"{type(self).__name__}; use torch.compile or torch.export, or torch.nn's layer, which "
+            "loads the same state dict"
         )
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name in torch.nn
         """Normalize input; in training mode also update the running statistics."""
+        if isinstance(input, Proxy):  # of torch.fx, which takes only layers of torch.nn for leaves
+            tracer: Any = input.tracer
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
         self._check_input_dim(input)
         used = self.track_running_stats or not self.training
-        return batch_norm(
+        # Statistics first: non-reentrant checkpointing may stop between them and the counter.
+        y = batch_norm(
             input,
             self.running_mean if used else None,
             self.running_var if used else None,
             self.weight,
             self.bias,
             self.training or (self.running_mean is None and self.running_var is None),
-            self._count(input),
+            self._new_weight(),
             self.eps,
         )
-
-    def _count(self, x: Tensor) -> float:
-        """Count the batch, unless it is empty, and return its weight in the running statistics."""
         tracked = self.num_batches_tracked
-        if self.training and self.track_running_stats and tracked is not None and x.numel():
+        if self.training and self.track_running_stats and tracked is not None and input.numel():
             tracked.add_(1)
-            if self.momentum is None:
-                return 1.0 / float(tracked)
-        return 0.0 if self.momentum is None else self.momentum
+        return y
+
+    def _new_weight(self) -> Any:
+        """The weight of this batch in the running statistics; a tensor where it is an average."""
+        if self.momentum is None and self.num_batches_tracked is not None:
+            return 1.0 / (self.num_batches_tracked + 1).double()
+        return self.momentum or 0.0
 
 
 class BatchNorm1d(_Layer, nn.BatchNorm1d):

@@ -12,7 +12,6 @@ from torch import Tensor
 from bnlib.rows import per_channel
 
 BLOCK = 1 << 17  # values; a float32 block and its intermediate fit in a core's second-level cache
-STRANDS, LONG = 256, 4096  # in compiled code: partial sums of (N, C), and values of a float32 sum
 
 
 class Statistics(NamedTuple):
@@ -28,10 +27,13 @@ def _blocks(x: Tensor) -> list[tuple[slice, Tensor | None]]:
 
     A compiler fuses by itself: it gets one part and no room.
     """
+    whole: list[tuple[slice, Tensor | None]] = [(slice(None), None)]
+    if torch.compiler.is_compiling():
+        return whole
     n = x.shape[0]
-    step = n if torch.compiler.is_compiling() else max(1, BLOCK * n // x.numel())
+    step = max(1, BLOCK * n // x.numel())
     if step >= n:
-        return [(slice(0, n), None)]
+        return whole
     room = torch.empty_like(x[:step])
     return [(slice(i, i + step), room[: n - i]) for i in range(0, n, step)]
 
@@ -50,17 +52,12 @@ def _map(f: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 def _sum(a: Tensor) -> Tensor:
     """Sum over rows, (c,), in float64, so that sums of parts add up without further rounding.
 
-    torch adds in a tree. Compiled code adds one value after the other, and its rounding grows with
-    the length of the chain: long chains are cut, and summed in float64.
+    torch adds in a tree, and compiled code in a cascade along the last axes; along the first it
+    adds one value after the other, where rounding would grow with the length of the chain.
     """
-    compiled, samples = torch.compiler.is_compiling(), a.shape[0]
     if a.ndim > 2:
-        long = compiled and rows(a) > LONG * samples
-        return (a.double() if long else a).sum(tuple(range(2, a.ndim))).sum(0).double()
-    if not compiled:
-        return a.sum(0).double()
-    even, a = samples - samples % STRANDS, a.double()
-    return a[:even].unflatten(0, (STRANDS, -1)).sum(1).sum(0) + a[even:].sum(0)
+        a = a.sum(tuple(range(2, a.ndim)))
+    return a.double().sum(0) if torch.compiler.is_compiling() else a.sum(0).double()
 
 
 def rows(x: Tensor) -> int:

@@ -705,9 +705,7 @@ def test_an_unknown_activation_is_refused_not_read_as_relu(save):
 
 
 @pytest.mark.parametrize("option", ["--json", "--html"])
-@pytest.mark.parametrize(
-    "where", ["missing/a", "file/a", ".", "/dev/full", "/proc/a", "x" * 300]
-)
+@pytest.mark.parametrize("where", ["missing/a", "file/a", ".", "/dev/full", "/proc/a", "x" * 300])
 def test_a_report_that_cannot_be_written_is_a_sentence_and_status_2(option, where, save, tmp_path):
     (tmp_path / "file").write_text("")
     path = save(state(a=planted("non-finite")))  # not 1, which says that the audit found something

@@ -1,5 +1,8 @@
 """The torch layer: accuracy, derivatives of every order, transforms, drop-in use, refusals."""
 
+import copy
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from oracles import exact
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, vmap
+from torch.utils.checkpoint import checkpoint
 
 from bnlib import kernels, layer
 from bnlib.layer import BatchNorm1d, BatchNorm2d, BatchNorm3d, batch_norm, passes
@@ -378,6 +382,162 @@ def test_compiled_in_one_graph_it_gives_the_same(shape, backend, generator):
     for a, b in zip(*outcomes, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6 * max(1.0, b.abs().max().item()))
     torch.testing.assert_close(net.state_dict(), twin.state_dict(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), LAYERS)
+def test_every_keyword_of_the_installed_torch_is_taken_with_its_default(mine, theirs):
+    known = inspect.signature(mine).parameters
+    for name, parameter in inspect.signature(theirs).parameters.items():
+        assert (known[name].kind, known[name].default) == (parameter.kind, parameter.default), name
+    known = inspect.signature(batch_norm).parameters
+    for name, parameter in inspect.signature(nn.functional.batch_norm).parameters.items():
+        assert (known[name].kind, known[name].default) == (parameter.kind, parameter.default), name
+
+
+@pytest.mark.parametrize(("mine", "theirs"), LAYERS)
+@pytest.mark.parametrize("affine", [True, False])
+def test_without_bias_the_layer_is_torch_s_without_bias(mine, theirs, affine, generator):
+    pair = [c(3, affine=affine, bias=False, dtype=torch.float64) for c in (mine, theirs)]
+    assert list(pair[0].state_dict()) == list(pair[1].state_dict())
+    assert pair[0].bias is None
+    assert "bias=False" in repr(pair[0])
+    x = normal(
+        generator, *(6, 3, 4, 2, 2)[: {BatchNorm1d: 3, BatchNorm2d: 4, BatchNorm3d: 5}[mine]]
+    )
+    torch.testing.assert_close(pair[0](x), pair[1](x), rtol=0, atol=64 * EPS64)
+    pair[0].reset_parameters()
+
+
+SIZES = {
+    BatchNorm1d: [(8, 3), (5, 3), (2, 3), (600, 3), (7, 3, 4), (2, 3, 9)],
+    BatchNorm2d: [(4, 3, 5, 5), (2, 3, 5, 5), (3, 3, 8, 2)],
+    BatchNorm3d: [(4, 3, 2, 2, 2), (3, 3, 2, 3, 2)],
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("layer_type", "momentum", "dtype"),
+    [
+        (BatchNorm1d, None, torch.float32),
+        (BatchNorm2d, 0.1, torch.bfloat16),
+        (BatchNorm3d, 0.1, torch.float64),
+    ],
+    ids=str,
+)
+def test_compiled_once_it_takes_other_sizes_and_both_modes(layer_type, momentum, dtype, generator):
+    torch.compiler.reset()
+    net, twin = (layer_type(3, momentum=momentum, dtype=dtype) for _ in range(2))
+    fast = torch.compile(net, fullgraph=True, backend="aot_eager")
+    for size in SIZES[layer_type]:
+        for training in (True, False):
+            net.train(training)
+            twin.train(training)
+            x = normal(generator, *size, dtype=torch.float32).to(dtype).requires_grad_()
+            ys = fast(x), twin(x)
+            tolerance = 64 * torch.finfo(dtype).eps  # sums in another order
+            torch.testing.assert_close(*ys, rtol=0, atol=tolerance)
+            grads = [torch.autograd.grad(y.square().sum(), x)[0] for y in ys]
+            torch.testing.assert_close(*grads, rtol=0, atol=8 * tolerance)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name], rtol=0, atol=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_code_of_one_size_is_followed_by_code_for_all(generator):
+    torch.compiler.reset()
+    fast = torch.compile(BatchNorm1d(3), fullgraph=True)
+    for n in (8, 5, 2, 300):
+        x = normal(generator, n, 3, dtype=torch.float32)
+        torch.testing.assert_close(fast(x), BatchNorm1d(3)(x), rtol=0, atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("layer_type", "size", "momentum"),
+    [(BatchNorm1d, (4, 3), None), (BatchNorm2d, (4, 3, 5, 5), 0.1)],
+    ids=str,
+)
+def test_exported_once_it_takes_any_batch(layer_type, size, momentum, training, generator):
+    net, twin = (layer_type(3, momentum=momentum).train(training) for _ in range(2))
+    x = normal(generator, *size, dtype=torch.float32)
+    free = {0: torch.export.Dim("batch", min=2)}
+    free |= {k: torch.export.Dim(f"side{k}", min=2) for k in range(2, len(size))}
+    program = torch.export.export(net, (x,), dynamic_shapes=(free,)).module()
+    for k in (4, 7, 2):
+        x = normal(generator, k, *size[1:], dtype=torch.float32)
+        torch.testing.assert_close(program(x), twin(x), rtol=0, atol=2e-6)
+    want = twin.state_dict()
+    for name, value in program.state_dict().items():
+        torch.testing.assert_close(value, want[name], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_for_torch_fx_a_layer_is_a_leaf_as_torch_s_own(training, generator):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(3, 3), BatchNorm1d(3))
+            self.last = BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.last(self.body(x).relu())
+
+    net = Net().train(training)
+    traced = torch.fx.symbolic_trace(net)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert called == ["body.0", "body.1", "last"]
+    x = normal(generator, 4, 3, dtype=torch.float32)
+    twin = copy.deepcopy(net)
+    torch.testing.assert_close(traced(x), twin(x), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: nn.Sequential(nn.Linear(3, 3), net)])
+def test_torch_jit_script_is_refused_with_a_sentence(wrap):
+    with pytest.raises(RuntimeError, match=r"torch.jit.script: expected .*BatchNorm1d; use"):
+        torch.jit.script(wrap(BatchNorm1d(3)))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("momentum", [None, 0.1])
+def test_a_checkpointed_batch_is_counted_with_its_statistics(momentum, reentrant, generator):
+    net, plain = BatchNorm1d(3, momentum=momentum), BatchNorm1d(3, momentum=momentum)
+    for step in range(3):
+        x = (normal(generator, 8, 3, dtype=torch.float32) + step).requires_grad_()
+        checkpoint(net, x, use_reentrant=reentrant).square().sum().backward()
+        for _ in range(1 + reentrant):  # this kind runs the whole layer again, as torch's does
+            plain(x)
+    torch.testing.assert_close(net.state_dict(), plain.state_dict(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_running_variance_of_zero_without_eps_gives_bias_and_a_plain_gradient():
+    net = BatchNorm1d(2, eps=0.0).eval()
+    nn.init.constant_(net.bias, 0.25)
+    net.running_var[0] = 0
+    x = torch.tensor([[0.0, 1.0], [3.0, 2.0]], requires_grad=True)
+    y = net(x)
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(y, torch.tensor([[0.25, 1.25], [0.25, 2.25]]))
+    assert torch.equal(dx, torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+    assert train(torch.full((4, 2), 3.0), eps=0.0).isfinite().all()
+
+
+def test_an_input_of_one_axis_is_refused_in_evaluation_too():
+    with pytest.raises(ValueError, match="at least 2 axes"):
+        batch_norm(torch.zeros(3), torch.zeros(3), torch.ones(3))
+
+
+def test_tools_of_torch_that_look_for_batch_normalization_find_it(generator):
+    conv, net = nn.Conv2d(3, 4, 3), BatchNorm2d(4, bias=False)
+    for _ in range(3):
+        net(normal(generator, 4, 4, 5, 5, dtype=torch.float32) * 2 + 1)
+    x = normal(generator, 2, 3, 6, 6, dtype=torch.float32)
+    folded = torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), net.eval())
+    torch.testing.assert_close(folded(x), net(conv(x)), rtol=0, atol=1e-5)
+    spread = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(net))[0]
+    assert list(spread.state_dict()) == list(net.state_dict())
 
 
 def test_public_names():

@@ -113,3 +113,12 @@ def test_moments_are_accurate_at_a_large_mean_and_exact_for_a_constant(rng):
     constant = running.pooled(np.full((7, 1, 3), 0.1, np.float32))
     assert (constant.count, constant.m2[0], constant.mean[0]) == (21, 0.0, np.float32(0.1))
     assert running.pooled(np.array([[np.inf, 1.0], [1.0, 2.0]])).m2[1] == 0.5
+
+
+def test_a_variance_of_zero_without_eps_gives_beta_and_no_gradient():
+    x, ones, beta = np.array([[0.0, 1.0], [3.0, 2.0]]), np.ones(2), np.full(2, 0.25)
+    mean, var = np.zeros(2), np.array([0.0, 1.0])
+    y = running.infer(x, ones, beta, mean, var, eps=0.0)
+    np.testing.assert_array_equal(y, [[0.25, 1.25], [0.25, 2.25]])
+    dx = running.infer_backward(np.ones_like(x), x, ones, mean, var, eps=0.0).dx
+    np.testing.assert_array_equal(dx, [[0.0, 1.0], [0.0, 1.0]])
