@@ -32,7 +32,8 @@ Rule = Callable[[str, list[Any]], None]
 class Parameter(NamedTuple):
     """One declared parameter. low, high: the allowed range; choices: the allowed strings.
 
-    In a list, range and choices bind each element, and `rule` the list as a whole.
+    A list has at least one element, of the kind of the default's; range and choices bind each,
+    and `rule` the list as a whole.
     """
 
     name: str
@@ -43,6 +44,14 @@ class Parameter(NamedTuple):
     high: float | None = None
     choices: tuple[str, ...] = ()
     rule: Rule | None = None
+
+    @property
+    def element(self) -> type:
+        """The type of a value, or of each element of a list: float where any of them is one."""
+        if self.kind != "list":
+            return TYPES[self.kind]
+        kinds = {type(item) for item in self.default}
+        return float if kinds == {int, float} else kinds.pop()
 
 
 def parameter(
@@ -103,15 +112,17 @@ def check(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> None:
         if name not in declared:
             raise ValueError(unknown("parameter", name, described(declared)))
         parameter = declared[name]
-        expected = TYPES[parameter.kind]
-        # bool is a subclass of int, but `seeds=True` is a slip.
-        if type(value) is not expected and (expected, type(value)) != (float, int):
+        if type(value) is not list and parameter.kind == "list":
             raise ValueError(_wrong(parameter, f"{value!r} ({type(value).__name__})"))
-        for item in value if isinstance(value, list) else [value]:
+        items = value if parameter.kind == "list" else [value]
+        expect(len(items) > 0, name, "a list with entries", value)
+        for item in items:
+            # bool is a subclass of int, but `seeds=True` is a slip.
+            if (type(item), parameter.element) not in ((parameter.element,) * 2, (int, float)):
+                raise ValueError(_wrong(parameter, f"{item!r} ({type(item).__name__})"))
             one_in = f"one in {_allowed(parameter).strip()}"
             expect(_within(parameter, item), name, one_in, repr(item))
         if parameter.rule is not None:
-            expect(len(value) > 0, name, "a list with entries", value)
             parameter.rule(name, value)
 
 
@@ -165,33 +176,27 @@ def names(known: Sequence[str], *, among: Sequence[str] = (), without: Sequence[
     return rule
 
 
-def whole(least: int, *, some: int | None = None, count: int = 1) -> Rule:
-    """At least `count` different whole numbers from `least` on; one of them `some` or more."""
+def different(count: int, *, some: int = 0) -> Rule:
+    """At least `count` different numbers, one of them `some` or more."""
 
     def rule(name: str, values: list[Any]) -> None:
-        right = all(_whole(value, least) for value in values)
-        expect(right, name, f"whole numbers from {least} on", values)
-        if count > 1:
-            expect(len(set(values)) >= count, name, f"at least {count} different numbers", values)
-        if some is not None:
-            expect(max(values) >= some, name, f"one of at least {some}, which decides", values)
+        expect(len(set(values)) >= count, name, f"at least {count} different numbers", values)
+        expect(max(values) >= some, name, f"one of at least {some}, which decides", values)
 
     return rule
 
 
 def ascending(name: str, values: list[Any]) -> None:
-    """Positive finite numbers, in ascending order."""
-    right = all(_positive(value) for value in values) and sorted(set(values)) == values
-    expect(right, name, "positive numbers, ascending", values)
+    """Each number once, in ascending order."""
+    expect(sorted(set(values)) == values, name, "numbers in ascending order, each once", values)
 
 
-def pairs(what: str, least: int) -> Rule:
-    """Pairs of whole numbers from `least` on; `what` names their two entries."""
+def pairs(what: str) -> Rule:
+    """Pairs of whole numbers; `what` names their two entries."""
 
     def rule(name: str, values: list[Any]) -> None:
-        right = all(isinstance(value, list | tuple) and len(value) == 2 for value in values)
-        right = right and all(_whole(number, least) for pair in values for number in pair)
-        expect(right, name, f"pairs {what} of whole numbers from {least} on", values)
+        right = all(len(pair) == 2 and {type(n) for n in pair} == {int} for pair in values)
+        expect(right, name, f"pairs {what} of whole numbers", values)
 
     return rule
 
@@ -227,23 +232,19 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _wrong(parameter: Parameter, got: str) -> str:
-    allowed = f"{parameter.kind}{_allowed(parameter)}"
-    return f"parameter {parameter.name!r}: expected {allowed}, got {got}"
+    kind = parameter.kind
+    if kind == "list":
+        kind = f"list of {parameter.element.__name__}, such as {parameter.default}, each one in"
+        kind = kind if _allowed(parameter) else kind.removesuffix(", each one in")
+    return f"parameter {parameter.name!r}: expected {kind}{_allowed(parameter)}, got {got}"
 
 
 def _within(parameter: Parameter, item: Any) -> bool:
     """Whether a value, or an element of a list, is in the declared range or among the choices."""
+    if isinstance(item, list):
+        return all(_within(parameter, number) for number in item)
     if parameter.choices:
         return item in parameter.choices
-    if parameter.low is None or parameter.high is None or isinstance(item, str | list):
-        return True
-    return parameter.low <= item <= parameter.high
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _positive(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    if parameter.low is None or parameter.high is None:
+        return not isinstance(item, float) or math.isfinite(item)
+    return isinstance(item, int | float) and parameter.low <= item <= parameter.high

@@ -144,15 +144,8 @@ def test_everyone_gives_the_same_answer(runner, case, mode, dtype):
     noise = 16 * m * eps * (1 + case.mean)
     names = ("y", "dx", "dgamma", "dbeta", "running mean", "running var")
     for name, a, b in zip(names, got, want, strict=True):
+        assert name.startswith("running") or str(a.dtype).removeprefix("torch.") == dtype, name
         a, b = np.asarray(a), b.numpy()
         assert a.shape == b.shape, name
         atol = noise * (max(1, case.mean) if name == "running mean" else 1)
         np.testing.assert_allclose(a, b, rtol=noise, atol=atol, err_msg=name)
-
-
-@pytest.mark.parametrize("runner", ["reference", "function", "layer"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_ours_keep_the_dtype(runner, case):
-    for dtype in DTYPES:
-        y, dx, dgamma, dbeta, *_ = RUNNERS[runner](case, "training", data(case, dtype))
-        assert {str(a.dtype).removeprefix("torch.") for a in (y, dx, dgamma, dbeta)} == {dtype}

@@ -34,32 +34,19 @@ def no_network(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "shapes"), [("digits", [(1347, 64), (450, 64)]), ("mnist1d", [(4000, 40), (1000, 40)])]
 )
-def test_split_has_its_shapes_types_and_all_labels(name, shapes):
-    split = data.load(name, seed=3)
+def test_a_split_is_a_partition_of_labeled_rows_that_repeats_for_its_seed_alone(name, shapes):
+    split, again, other = (data.load(name, seed) for seed in (1, 1, 2))
     assert [split.x_train.shape, split.x_test.shape] == shapes
-    assert split.x_train.dtype == split.x_test.dtype == np.float64
-    assert split.y_train.dtype == split.y_test.dtype == np.int64
+    assert (split.x_train.dtype, split.y_train.dtype) == (np.float64, np.int64)
     assert set(split.y_train) == set(split.y_test) == set(range(10))
-
-
-@pytest.mark.parametrize("name", data.NAMES)
-def test_split_repeats_for_a_seed_and_differs_between_seeds(name):
-    one, again, other = (data.load(name, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
-    assert not np.array_equal(one.y_train, other.y_train)
-
-
-@pytest.mark.parametrize("name", data.NAMES)
-def test_split_is_a_partition_that_keeps_rows_with_labels(name):
-    one, other = data.load(name, 1), data.load(name, 2)
+    assert all(np.array_equal(a, b) for a, b in zip(split, again, strict=True))
+    assert not np.array_equal(split.y_train, other.y_train)
 
     def rows(split):
-        x = np.concatenate([split.x_train, split.x_test])
-        y = np.concatenate([split.y_train, split.y_test])
-        both = np.column_stack([x, y])
+        both = np.vstack([np.column_stack(split[:2]), np.column_stack(split[2:])])
         return both[np.lexsort(both.T)]
 
-    np.testing.assert_array_equal(rows(one), rows(other))
+    np.testing.assert_array_equal(rows(split), rows(other))
 
 
 def test_digits_are_those_of_scikit_learn_over_sixteen():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnlib import parameters
-from bnlib.parameters import ascending, names, pairs, parameter, whole
+from bnlib.parameters import ascending, different, names, pairs, parameter
 
 ARMS = ("none", "frozen", "bn", "layer-norm")
 
@@ -20,9 +20,9 @@ class Settings(parameters.Settings):
     step: float = parameter(0.1, 1e-6, 10.0)
     mode: str = parameter("pre", choices=("pre", "post"))
     arms: list = parameter(["none", "bn"], rule=names(ARMS, among=("bn",), without=("frozen",)))
-    depths: list = parameter([2, 4], 2, 60, rule=whole(2, some=4, count=2))
-    rates: list = parameter([0.1, 1], rule=ascending)
-    sizes: list = parameter([[64, 64]], rule=pairs("[width, batch]", 2))
+    depths: list = parameter([2, 4], 2, 60, rule=different(2, some=4))
+    rates: list = parameter([0.1, 1], 0.0, 10.0, rule=ascending)
+    sizes: list = parameter([[64, 64]], 2, 512, rule=pairs("[width, batch]"))
 
 
 def test_a_declaration_gives_name_type_default_and_what_is_allowed():
@@ -53,10 +53,20 @@ def test_defaults_are_allowed_and_lists_are_not_shared():
         ("arms", ["bn", "bn"], "parameter 'arms': expected each name once"),
         ("depths", [2, 3], "parameter 'depths': expected one of at least 4, which decides"),
         ("depths", [4, 4], "parameter 'depths': expected at least 2 different numbers"),
-        ("depths", [4, 2.5], "parameter 'depths': expected whole numbers from 2 on"),
+        (
+            "depths",
+            [4, 2.5],
+            "list of int, such as [2, 4], each one in [2, 60], got 2.5 (float)",
+        ),
+        ("depths", [4, [8]], "such as [2, 4], each one in [2, 60], got [8] (list)"),
+        ("depths", [4, True], "got True (bool)"),
+        ("depths", 4, "such as [2, 4], each one in [2, 60], got 4 (int)"),
         ("depths", [4, 61], "parameter 'depths': expected one in [2, 60], got 61"),
-        ("rates", [1, 0.1], "parameter 'rates': expected positive numbers, ascending"),
+        ("rates", [1, 0.1], "parameter 'rates': expected numbers in ascending order, each once"),
+        ("rates", [0.1, float("nan")], "parameter 'rates': expected one in [0, 10], got nan"),
+        ("rates", ["0.1"], "expected list of float, such as [0.1, 1]"),
         ("sizes", [[64]], "parameter 'sizes': expected pairs [width, batch] of whole numbers"),
+        ("sizes", [[64, 1]], "parameter 'sizes': expected one in [2, 512], got [64, 1]"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(name, value, sentence):
@@ -69,7 +79,7 @@ def test_a_running_notebook_gives_its_values_and_a_list_may_come_as_text():
     namespace = {"seeds": 3, "arms": "['bn', 'none']", "depths": "[2, 4]", "unrelated": 7}
     given = Settings.read(namespace)
     assert (given.seeds, given.arms, given.depths) == (3, ["bn", "none"], [2, 4])
-    with pytest.raises(ValueError, match="parameter 'arms': expected list, got 'bn, none'"):
+    with pytest.raises(ValueError, match="'arms': expected list of str, such as"):
         Settings.read({"arms": "bn, none"})
 
 

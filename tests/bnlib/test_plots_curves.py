@@ -34,25 +34,3 @@ def test_error_below_the_floor_is_hollow_on_the_floor(ax):
     hollow = ax.lines[1]
     assert (hollow.get_xdata().tolist(), hollow.get_markerfacecolor()) == ([10], "white")
     assert len(ax.lines[3].get_xdata()) == 0
-
-
-def test_slope_guide_has_its_slope(ax):
-    ax.set(xscale="log", yscale="log")
-    curves.slope_guide(ax, (10, 1000), 2.0, -0.5)
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [2.0, 0.2])
-
-
-def test_forest_reads_from_the_top_and_fills_what_leaves_zero_out(ax):
-    curves.forest(ax, ["a", "b", "c"], [0, 1, -2], [-1, 0.2, -3], [1, 1.8, -1], margin=0.5)
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]
-    apart, near = (container[0] for container in ax.containers)
-    assert apart.get_xdata().tolist() == [1, -2]
-    assert (near.get_xdata().tolist(), near.get_markerfacecolor()) == ([0], "white")
-
-
-def test_line_family_draws_seeds_thin_and_bands_where_given(ax):
-    lines = {"batch": np.arange(6.0).reshape(2, 3), "one": [1, 2, 3]}
-    curves.line_family(ax, [0, 1, 2], lines, bands={"one": ([0, 1, 2], [2, 3, 4])})
-    assert len(ax.lines) == 3
-    assert ax.lines[0].get_linewidth() < ax.lines[2].get_linewidth()
-    assert len(ax.collections) == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnlib.networks.batches import batch_order, fit_rows
-from bnlib.networks.seed_batched import SeedBatchedMLP, normalize, trace
+from bnlib.networks.seed_batched import SeedBatchedMLP, trace
 from bnlib.networks.spec import NORMS, Spec
 from bnlib.rows import Moments
 
@@ -22,17 +22,6 @@ def generic(net, seed=1):
     """The network with every parameter moved, so that no zero or one can hide a mistake."""
     rng = np.random.default_rng(seed)
     return {k: v + torch.from_numpy(rng.normal(0, 0.5, v.shape)) for k, v in net.params.items()}
-
-
-@pytest.mark.parametrize("norm", LIVE)
-def test_nan_in_one_network_leaves_every_bit_of_the_others(norm):
-    net = SeedBatchedMLP(Spec(SIZES, norm=norm), SEEDS)
-    params, x = generic(net), rows()
-    clean = net.forward(params, x)
-    x[1, 2, 3] = float("nan")
-    dirty = net.forward(params, x)
-    assert torch.isnan(dirty[1]).any()
-    assert torch.equal(dirty[[0, 2]], clean[[0, 2]])
 
 
 def test_arms_of_a_seed_start_with_the_same_weights_and_other_seeds_with_others():
@@ -97,22 +86,6 @@ def test_recalibrated_statistics_are_exact_and_reproduce_training_mode_on_the_sa
     # In evaluation mode a row's output does not depend on the rows beside it.
     few = net.forward(net.params, x[:, :3], stats=stats)
     torch.testing.assert_close(few, evaluated[:, :3], rtol=1e-12, atol=1e-12)
-
-
-def test_frozen_statistics_give_the_values_of_batch_but_an_ordinary_gradient():
-    x = rows(m=12)
-    batch, frozen = (SeedBatchedMLP(Spec(SIZES, norm=n), SEEDS) for n in ("batch", "frozen"))
-    stats = frozen.recalibrate(x)
-    seen = batch.trace(batch.params, x)
-    z = seen.pre[1].detach().requires_grad_()
-    out = frozen.trace(frozen.params, x, stats=stats)
-    torch.testing.assert_close(out.output, seen.output, rtol=1e-12, atol=1e-12)
-    pair = frozen.params["gamma1"], frozen.params["beta1"]
-    dy = rows(m=12, seed=5, d=7)
-    y = normalize("frozen", z, *pair, stats[1], 1e-5)
-    (dx,) = torch.autograd.grad(y, z, dy)
-    rstd = (stats[1].var + 1e-5).rsqrt().unsqueeze(1)
-    torch.testing.assert_close(dx, dy * rstd, rtol=1e-12, atol=1e-12)
 
 
 # torch compiles its own jvp decompositions with torch.jit at the first forward-mode call.
@@ -206,18 +179,6 @@ def test_seeds_that_cannot_be_used_are_refused(seeds):
 def test_rows_and_labels_that_do_not_fit_are_refused(x, y, loss, message):
     with pytest.raises(ValueError, match=message):
         fit_rows(SeedBatchedMLP(Spec(SIZES), SEEDS), x, y, loss)
-
-
-def test_own_rows_and_shared_rows_give_the_same_batches():
-    net = SeedBatchedMLP(Spec(SIZES), SEEDS)
-    x, y = np.random.default_rng(0).normal(size=(8, 5)), np.arange(8) % 4
-    order = batch_order(SEEDS, 8, batch=3, steps=4)
-    shared = fit_rows(net, x, y, "cross-entropy").batches(order)
-    own = fit_rows(net, np.stack([x] * 3), y, "cross-entropy").batches(order)
-    for (xa, ya), (xb, yb), rows_ in zip(shared, own, order, strict=True):
-        assert torch.equal(xa, xb)
-        assert torch.equal(ya, yb)
-        assert torch.equal(xa, torch.from_numpy(x)[rows_])
 
 
 def test_batch_order_is_a_walk_through_permutations_of_the_seed_alone():

@@ -4,20 +4,20 @@ import importlib
 
 import pytest
 
-ASCENDING = "positive numbers, ascending"
+ASCENDING = "numbers in ascending order, each once"
 POWERS = "3 or more powers, ascending"
 REFUSED = {
-    "capacity": {"rates": [([0], "learning"), ([True], "learning"), (["0.1"], "learning")]},
+    "capacity": {"rates": [([0], "one in"), ([True], "float"), (["0.1"], "float")]},
     "covariate_shift": {
         "arms": [(["none", "bnn"], "did you mean 'bn'"), (["none"], "none and bn among them")],
         "activations": [(["rellu"], "did you mean 'relu'")],
         "rate_rules": [(["same rates"], "did you mean 'same rate'"), ([], "a list with entries")],
-        "depths": [([1], "whole numbers from 2 on")],
+        "depths": [([1], "one in"), ([[6]], "list of int")],
         "rates": [([1.0, 0.1], ASCENDING)],
-        "raw_steps": [([0.0, 0.1], ASCENDING)],
-        "matched_steps": [(["a"], ASCENDING)],
+        "raw_steps": [([0.0, 0.1], "one in")],
+        "matched_steps": [(["a"], "list of float")],
         "noise_depths": [([6, 8], "one of at least 10")],
-        "sizes": [([[32, 1]], "pairs")],
+        "sizes": [([[32, 1]], "one in"), ([[32]], "pairs"), ([32], "list of list")],
     },
     "interactions": {
         "others": [
@@ -28,13 +28,13 @@ REFUSED = {
         "depths": [([2, 3], "one of at least 4, which decides")],
         "line_depths": [([4, 4], "at least 2 different numbers")],
         "r_values": [([0.5, 0.1], ASCENDING)],
-        "c_values": [(["x"], ASCENDING)],
+        "c_values": [(["x"], "list of float")],
     },
     "learning_rate": {
         "activations": [(["tanh"], "relu among them"), (["relu", "rleu"], "did you mean 'relu'")],
         "arms": [(["none"], "none and bn among them"), (["bn", "none", "layernorm"], "did you")],
-        "depths": [([], "entries"), ([1], r"one in \[2, 64\], got 1"), ([2.5], "whole numbers")],
-        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), (["0", "1", "2"], POWERS)],
+        "depths": [([], "entries"), ([1], r"one in \[2, 64\], got 1"), ([2.5], "list of int")],
+        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), (["0", "1", "2"], "list of int")],
     },
     "misconceptions": {"seeds": [(7, "one in")]},
     "trained_networks": {"nets": [([], "a list"), (["lite0", "lite0"], "once"), (["lite3"], "")]},

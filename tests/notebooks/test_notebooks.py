@@ -1,6 +1,5 @@
 """Every chapter, whatever it is about: form and figures, and a small run whose verdicts hold."""
 
-import importlib
 import json
 import math
 import os
@@ -10,15 +9,14 @@ import sys
 import tomllib
 from pathlib import Path
 
-import matplotlib as mpl
 import nbformat
 import numpy as np
 import pytest
+import torch
 import yaml
-from matplotlib import pyplot as plt
+from fingerprints import chapter, drawn, moved, of_figure, of_sections, smoke
 
 from bnlib.parameters import check
-from bnlib.plots.style import use_style
 from bnlib.results import collect, read_outputs
 from bookbuild import execute as ex
 from bookbuild import notebook as nb
@@ -29,16 +27,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_PAGE, LONGEST_OPEN_CELL = 140, 12  # lines of code
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-def _smoke(slug):
-    """The small parameters of a chapter."""
-    return tomllib.loads((ROOT / "notebooks" / "smoke.toml").read_text()).get(slug, {})
-
-
-def _chapter(path):
-    """The package of a chapter."""
-    return importlib.import_module(f"bnlib.chapters.{path.stem.replace('-', '_')}")
 
 
 def _code_lines(source):
@@ -79,24 +67,32 @@ def test_its_parameters_are_literals_with_a_comment_and_its_smoke_values_are_all
     declared = nb.parameters(nb.read(path))
     assert declared, "want a cell tagged 'parameters'"
     assert all(parameter.comment for parameter in declared.values())
-    check(declared, _smoke(path.stem))
+    check(declared, smoke(path.stem))
 
 
 @every_notebook
 def test_a_small_run_gives_every_expected_verdict_finite_values_and_whole_figures(path):
-    records, claims, lacking = _run(path)
+    before = torch.get_default_dtype(), torch.get_num_threads()
+    sections = _run(path)
+    assert (torch.get_default_dtype(), torch.get_num_threads()) == before
+    records, claims = collect(sections.values())
     assert {name: claim["verdict"] for name, claim in claims.items()} == _expected(path.stem)
     assert set(records) == _published_keys(path, default=set(records))
     assert records
     for key, record in records.items():
         assert _finite([record["value"], record["low"], record["high"]]), key
+    found, lacking = of_sections(sections), []
+    for name, figure in drawn(sections):
+        found[name] = of_figure(figure)
+        lacking += [f"{name}: no {what}" for what in _lacking(figure)]
     assert lacking == []
+    assert moved(path.stem, found) == [], "meant? python tests/support/fingerprints.py"
 
 
 @every_notebook
 def test_its_parameters_are_the_settings_of_its_chapter(path):
     declared = nb.parameters(nb.read(path))
-    settings = _chapter(path).Settings.declared()
+    settings = chapter(path.stem).Settings.declared()
     on_the_page = [parameter._replace(comment="") for parameter in declared.values()]
     assert on_the_page == [parameter._replace(rule=None) for parameter in settings.values()]
 
@@ -112,19 +108,9 @@ def test_its_code_is_short_and_hands_nothing_over_by_itself(path):
 
 
 def _run(path):
-    """Records and claims of a small run without a kernel, and what its figures lack."""
-    chapter = _chapter(path)
-    sections = chapter.run(chapter.Settings(**_smoke(path.stem)))
-    lacking = []
-    with mpl.rc_context():
-        use_style()
-        for name, section in sections.items():
-            for figure, draw in section.figures.items():
-                drawn = draw()
-                drawn.canvas.draw()  # a bad label or limit warns only here
-                lacking += [f"{name}, {figure}: no {what}" for what in _lacking(drawn)]
-                plt.close(drawn)
-    return *collect(sections.values()), lacking
+    """The sections of a small run without a kernel."""
+    package = chapter(path.stem)
+    return package.run(package.Settings(**smoke(path.stem)))
 
 
 def _lacking(figure):
@@ -145,8 +131,8 @@ def _lacking(figure):
             yield f"name of panel {number}"
         if not any(ax.has_data() for ax in axes):
             yield f"data in panel {number}"
-        drawn = [line for ax in axes for line in ax.lines if len(line.get_xdata())]
-        if not all(np.isfinite(line.get_xydata()).all(axis=1).any() for line in drawn):
+        shown = [line for ax in axes for line in ax.lines if len(line.get_xdata())]
+        if not all(np.isfinite(line.get_xydata()).all(axis=1).any() for line in shown):
             yield f"finite number on a line of panel {number}"
 
 
@@ -167,7 +153,7 @@ def test_an_executed_notebook_gives_what_its_chapter_gives_and_by_hand_the_same_
     run = _small(path)
     run.path.unlink(missing_ok=True)
     executed = _executed(run)
-    records, claims, _ = _run(path)
+    records, claims = collect(_run(path).values())
     assert (records, claims) == read_outputs(executed)
     order = [list(part) for part in read_outputs(executed)]
     assert [list(part) for part in (records, claims)] == order
@@ -176,7 +162,7 @@ def test_an_executed_notebook_gives_what_its_chapter_gives_and_by_hand_the_same_
 
 def _small(path):
     """The run of a chapter with its small parameters, in a store that outlives a test."""
-    return ex.plan(path, _smoke(path.stem), root=ROOT, folder=ROOT / "_build/smoke")
+    return ex.plan(path, smoke(path.stem), root=ROOT, folder=ROOT / "_build/smoke")
 
 
 def _executed(run):
@@ -190,7 +176,7 @@ def _by_hand(path, folder):
     values = {name: p.default for name, p in nb.parameters(nb.read(path)).items()}
     given = [
         word
-        for name, value in (values | _smoke(path.stem)).items()
+        for name, value in (values | smoke(path.stem)).items()
         for word in ("-p", name, value if isinstance(value, str) else _as_typed(value))
     ]
     command = [Path(sys.executable).with_name("papermill"), path, "out.ipynb", *given]

@@ -16,7 +16,7 @@ from bnlib.chapters.covariate_shift import decide, figures, hessian, measure
 from bnlib.landscape import UNITS
 from bnlib.networks import spec
 from bnlib.networks.arms import ARMS
-from bnlib.parameters import ascending, expect, names, pairs, parameter, whole
+from bnlib.parameters import ascending, different, expect, names, pairs, parameter
 from bnlib.results import Record, Section
 from bnlib.statistics import rows_with
 
@@ -36,30 +36,30 @@ class Settings(parameters.Settings):
     arms: list = parameter(
         ["none", "frozen", "bn", "layer-norm"], rule=names(ARMS, among=PLAIN_AND_BN)
     )
-    depths: list = parameter([6, 12], rule=whole(2))
+    depths: list = parameter([6, 12], 2, 64)
     activations: list = parameter(["relu", "linear"], rule=names(tuple(spec.ACTIVATIONS)))
     rate_rules: list = parameter(list(measure.STEP_RULES), rule=names(measure.STEP_RULES))
     rate: float = parameter(0.1, 0.0001, 10.0)
-    rates: list = parameter([0.03, 0.1, 0.3, 1.0, 3.0], rule=ascending)
+    rates: list = parameter([0.03, 0.1, 0.3, 1.0, 3.0], 1e-6, 100.0, rule=ascending)
     steps: int = parameter(120, 11, 2000)
     every: int = parameter(10, 1, 500)
     width: int = parameter(32, 4, 512)
     batch: int = parameter(64, 4, 1024)
     bn_eps: float = parameter(1e-5, 0.0, 1.0)
     identity_depth: int = parameter(5, 2, 12)
-    noise_depths: list = parameter([6, 12], rule=whole(2, some=JUDGED_DEPTH))
+    noise_depths: list = parameter([6, 12], 2, 64, rule=different(1, some=JUDGED_DEPTH))
     noise_scale: float = parameter(1.0, 0.1, 4.0)
     landscape_depth: int = parameter(6, 2, 16)
     landscape_steps: int = parameter(60, 11, 2000)
-    raw_steps: list = parameter([0.05, 0.1, 0.2, 0.4], rule=ascending)
-    matched_steps: list = parameter([0.1, 0.25, 0.5, 1.0], rule=ascending)
+    raw_steps: list = parameter([0.05, 0.1, 0.2, 0.4], 1e-6, 100.0, rule=ascending)
+    matched_steps: list = parameter([0.1, 0.25, 0.5, 1.0], 1e-6, 100.0, rule=ascending)
     block_depth: int = parameter(6, 3, 10)
     block_steps: int = parameter(20, 1, 200)
     probes: int = parameter(6, 1, 100)
     spectra: int = parameter(2, 1, 50)
     explosion_depth: int = parameter(10, 4, 64)
     sizes: list = parameter(
-        [[256, 256], [32, 16], [32, 64], [32, 256]], rule=pairs("[width, batch]", 2)
+        [[256, 256], [32, 16], [32, 64], [32, 256]], 2, 4096, rule=pairs("[width, batch]")
     )
 
     def __post_init__(self) -> None:

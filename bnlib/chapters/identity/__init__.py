@@ -12,7 +12,7 @@ import pandas as pd
 from bnlib import identity, laws, parameters
 from bnlib.chapters.identity import decide, figures, measure, networks
 from bnlib.chapters.identity.measure import POPULATIONS, shown
-from bnlib.parameters import ascending, parameter, whole
+from bnlib.parameters import ascending, different, parameter
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import Interval, mean_interval
 from bnlib.verdicts import simultaneous
@@ -26,20 +26,16 @@ class Settings(parameters.Settings):
     seeds: int = parameter(20, 5, 200)
     draws: int = parameter(20_000, 1000, 10_000_000)
     batch_sizes: list = parameter(
-        [2, 4, 8, 16, 32, 64, 128, 256, 1024], 2, 100_000, rule=whole(2, some=64)
+        [2, 4, 8, 16, 32, 64, 128, 256, 1024], 2, 100_000, rule=different(1, some=64)
     )
     sgd_seeds: int = parameter(12, 3, 100)
     sgd_steps: int = parameter(1500, 400, 100_000)
-    sgd_batches: list = parameter([2, 4, 8, 16, 32, 64, 256], 2, 4096, rule=whole(2))
+    sgd_batches: list = parameter([2, 4, 8, 16, 32, 64, 256], 2, 4096)
     crops: int = parameter(32, 16, 256)
     skip_effnet: bool = parameter(False)
     ts_seeds: int = parameter(12, 3, 100)
     ts_steps: int = parameter(1500, 100, 100_000)
-    ts_batches: list = parameter([8, 64], 2, 4096, rule=whole(2))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ascending("ts_batches", self.ts_batches)
+    ts_batches: list = parameter([8, 64], 2, 4096, rule=ascending)
 
 
 def exactness(given: Settings) -> Section:

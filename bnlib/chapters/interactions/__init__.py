@@ -15,7 +15,7 @@ from bnlib.interactions import DIRECTIONS
 from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
 from bnlib.orders import noise_floor
-from bnlib.parameters import ascending, names, parameter, whole
+from bnlib.parameters import ascending, different, names, parameter
 from bnlib.results import Record, Section, recorded
 
 Steps = dict[str, pd.DataFrame]  # of `every_cell`
@@ -31,10 +31,10 @@ class Settings(parameters.Settings):
         ["relu", "tanh", "linear"], rule=names(tuple(ACTIVATIONS), among=("relu",))
     )
     others: list = parameter(OTHERS, rule=names(ARMS, without=COMPARED))
-    depths: list = parameter([4, 8], rule=whole(2, some=decide.JUDGED))
-    line_depths: list = parameter([2, 4, 8, 12], rule=whole(2, count=2))
-    r_values: list = parameter([0.1, 0.5, 1.0], rule=ascending)
-    c_values: list = parameter([0.3, 1.0], rule=ascending)
+    depths: list = parameter([4, 8], 2, 32, rule=different(1, some=decide.JUDGED))
+    line_depths: list = parameter([2, 4, 8, 12], 2, 32, rule=different(2))
+    r_values: list = parameter([0.1, 0.5, 1.0], 1e-6, 100.0, rule=ascending)
+    c_values: list = parameter([0.3, 1.0], 1e-6, 100.0, rule=ascending)
     r_points: int = parameter(24, 3, 200)
     width: int = parameter(32, 2, 512)
     batch: int = parameter(64, 4, 1797)

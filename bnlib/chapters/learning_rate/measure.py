@@ -476,16 +476,26 @@ def order_of_arms(frame: pd.DataFrame) -> Order:
     rate, share = (wide(frame, what)[list(LADDER)] for what in ("max_trainable", "share"))
 
     def tau(seeds: np.ndarray) -> float:
-        return _kendall(*(np.median(v.to_numpy()[seeds], 0) for v in (share, rate)))[0]
+        return _tau(*(np.median(v[seeds], 0) for v in values))
 
+    values = share.to_numpy(), rate.to_numpy()
     every, gain, least = range(len(rate)), gains(frame), str(share.median().idxmin())
     return Order(_interval(every, every, tau), least, gain[least], gain["bn"])
 
 
-def _kendall(share: Any, rate: Any) -> tuple[float, float]:
-    """tau-b of -int and the rate, and its p; 0 and 1 where a single value orders nothing."""
-    test: Any = stats.kendalltau(-share, rate)
-    return (0.0, 1.0) if np.isnan(test.statistic) else (float(test.statistic), float(test.pvalue))
+def _tau(share: np.ndarray, rate: np.ndarray) -> float:
+    """tau-b of -int and the rate; 0 where a single value orders nothing."""
+    a, b = (np.sign(v[:, None] - v) for v in (-share, rate))
+    untied = np.count_nonzero(a) / 2, np.count_nonzero(b) / 2
+    if not all(untied):
+        return 0.0
+    return float((a * b).sum() / 2 / np.sqrt(untied[0]) / np.sqrt(untied[1]))
+
+
+def _p_over_arms(share: np.ndarray, rate: np.ndarray) -> float:
+    """p of tau-b, 1 where a single value orders nothing."""
+    p = float(stats.kendalltau(-share, rate).pvalue)  # type: ignore[attr-defined]
+    return 1.0 if np.isnan(p) else p
 
 
 def explained(frame: pd.DataFrame, arm: str = "bn") -> statistics.Interval:
@@ -514,7 +524,10 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     sets = {"the six arms, as registered": list(LADDER), "without bn-no-affine": list(LADDER[:-1])}
     if set(reset) <= set(rate.index):
         sets["scale-free arms with norms reset"] = reset
-    rows = {name: (len(arms), *_kendall(share[arms], rate[arms])) for name, arms in sets.items()}
+    rows = {}
+    for name, compared in sets.items():
+        pair = share[compared].to_numpy(), rate[compared].to_numpy()
+        rows[name] = len(compared), _tau(*pair), _p_over_arms(*pair)
     return pd.DataFrame(rows, index=["arms", "tau", "p over arms"]).T
 
 

@@ -21,7 +21,7 @@ class Settings(parameters.Settings):
     """What `notebooks/trained-networks.ipynb` declares, with its ranges."""
 
     seed: int = parameter(0, 0, 1_000_000)
-    nets: list = parameter(NETWORKS, rule=names(NETWORKS))
+    nets: list = parameter(NETWORKS, choices=NETWORKS, rule=names(NETWORKS))
     crops: int = parameter(24, 4, 200)
     pixels: int = parameter(224, 96, 512)
     seeds: int = parameter(10, 3, 100)

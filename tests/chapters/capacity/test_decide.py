@@ -102,11 +102,6 @@ def test_a_rule_turns_at_its_edge(claim, verdict):
     assert claim.verdict == verdict
 
 
-@pytest.mark.parametrize(("restored", "tasks"), [("holds", 2), ("partly", 1), ("fails", 0)])
-def test_information_counts_the_tasks_that_beta_restores(restored, tasks):
-    assert f"{tasks} of 2 tasks" in information(0.019, restored, 0.51).evidence
-
-
 def run(arm, accuracy, architecture="relu-1"):
     return {"data": "d", "architecture": architecture, "arm": arm, "accuracy": accuracy}
 

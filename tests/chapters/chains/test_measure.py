@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnlib.chapters.chains import Settings, measure
+from bnlib.chapters.chains import measure
 
 
 @pytest.mark.parametrize("step", [1e-1, 1e-3])
@@ -15,14 +15,6 @@ def test_errors_of_the_exact_ways_stay_at_rounding_and_the_others_below_their_bo
         # the values themselves carry ten roundings more than the bound counts
         assert (errors[way] <= 10 * errors[f"{way}, bound"]).all()
         assert errors[way][-1] > 1e-10  # the last order has drowned
-
-
-def test_agreement_covers_every_length_and_no_order_is_zero():
-    table, least = measure.agreement((2, 4), 3, np.random.default_rng(8), step=0.1)
-    assert table.index.tolist() == [2, 4]
-    assert tuple(table.columns) == measure.WAYS
-    assert table.to_numpy().max() <= 1e-12
-    assert least > 0
 
 
 def test_the_exact_change_of_a_chain_is_the_sum_of_its_orders_where_that_sum_is_well_conditioned():
@@ -59,15 +51,6 @@ def test_equal_weights_give_a_straight_line_of_slope_two_log_w(w):
     assert bent[0] > 0.1
 
 
-def test_a_family_has_every_seed_and_depth_and_the_draws_of_the_other_mean():
-    given = Settings(seeds=4, scalar_depths=[2, 5])
-    growing, shrinking = (measure.family(mean, given) for mean in (1.1, 0.9))
-    assert growing.fixed.shape == growing.matched.shape == (4, 3, 2)
-    assert growing.matched[:, 1] == pytest.approx(np.full((4, 2), 0.5))
-    assert growing.equal[0] == pytest.approx(2 * np.log(1.1))
-    assert np.argsort(growing.fixed[:, 1, 1]) == pytest.approx(np.argsort(shrinking.fixed[:, 1, 1]))
-
-
 def test_matrix_gradients_agree_with_central_differences():
     weights, x, y = measure.matrix_chain(
         "gaussian", 1.1, 3, np.random.default_rng(4), width=4, rows=9
@@ -94,16 +77,3 @@ def test_both_steps_are_what_they_say_and_the_polynomial_is_the_forward_pass():
         assert step.residual < 1e-13
         assert step.net <= step.gross
     assert 0.5 < matched.useful < 1  # a flipped sign of the decrease would make it negative
-
-
-def test_small_scales_lose_the_prediction_with_depth_and_large_ones_keep_it():
-    given = Settings(scales=[0.8, 1.2], depths=[2, 16], seeds=4, width=16)
-    table = measure.matrix_steps(given)
-    assert len(table) == 2 * 2 * 2 * 4 * 2
-    deep = table[(table.depth == 16) & (table.rule == "matched progress")]
-    useful = deep.groupby("scale").useful.median()
-    assert useful[0.8] < 0.5 < useful[1.2] < 1.5
-    bands = measure.matrix_bands(table, "useful", "matched progress", given)
-    assert list(bands) == [(k, s) for k in ("orthogonal", "gaussian") for s in (0.8, 1.2)]
-    cell = deep[(deep.kind == "gaussian") & (deep.scale == 0.8)].useful
-    assert bands["gaussian", 0.8].estimate[1] == cell.median()

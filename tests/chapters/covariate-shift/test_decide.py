@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from bnlib.chapters.covariate_shift import decide, measure
-from bnlib.landscape import UNITS
 from bnlib.results import Claim
 from bnlib.statistics import Interval
 
@@ -190,36 +189,6 @@ def test_a_seed_that_diverged_does_not_count_in_the_gain():
     frame.loc[frame.seed == SEEDS - 1, "loss"] = np.inf
     with pytest.raises(ValueError, match="expected 2 seeds on which every arm ends finite, got 1"):
         decide.gains(frame)
-
-
-def test_log_ratios_are_those_of_bn_over_none():
-    frame = made(200.0, 400.0, what="range").assign(unit="raw")
-    rows = decide.log_ratios(frame, ["range"], ["unit"])
-    assert np.exp(rows.estimate["range", "raw"]) == pytest.approx(0.5, abs=0.01)
-    assert rows.sign["range", "raw"] == -1
-
-
-def test_units_are_compared_each_by_itself_and_twice_where_the_loss_can_be_matched():
-    walked = [
-        {"arm": arm, "unit": unit, "seed": seed, "at": at, "loss": loss * base, **measures}
-        for unit, factor in (("raw", 0.5), ("matched", 1.0), ("layer-normalized", 2.0))
-        for arm, own, base in (("none", 1.0, 4.0), ("bn", factor, 1.0))
-        for seed in (0, 1)
-        for at, loss in ((0, 2.0), (10, 1.0))
-        for measures in [dict.fromkeys(measure.MEASURES, own * loss)]
-    ]
-    rows = decide.by_unit(pd.DataFrame(walked), level=2.0)
-    assert list(rows) == [*UNITS, "raw, equal loss", "matched, equal loss"]
-    assert decide.ratio(rows["raw"].loc["range"]) == "0.50 (0.50 to 0.50)"
-    assert decide.ratio(rows["layer-normalized"].loc["change"]) == "2.00 (2.00 to 2.00)"
-    # At a loss of 2 BN is at its start, where its measures are twice those of its end; the other
-    # arm comes nearest at its end.
-    assert decide.ratio(rows["raw, equal loss"].loc["range"]) == "1.00 (1.00 to 1.00)"
-
-
-def test_the_middle_lies_in_its_interval():
-    median = decide.middle(np.arange(9.0))
-    assert median.low < median.estimate == 4.0 < median.high
 
 
 def test_verdicts_stand_beside_those_of_a_stored_run():

@@ -24,13 +24,6 @@ def test_the_landscape_is_looked_at_along_raw_steps_or_predicted_decreases():
     assert tuple(looked) == UNITS
 
 
-def test_the_proxies_are_a_section_with_records_a_table_and_a_figure():
-    section = chapter.proxies(chapter.Settings())
-    assert [record.key for record in section.records] == ["proxy-noise", "proxy-rate"]
-    assert section.records[0].value > 2
-    assert len(section.table) == 9
-
-
 def test_the_stored_run_has_all_verdicts_of_the_page():
     table = tables.table(chapter.STORED, chapter.DIGEST)
     claims = [Claim(name, "partly", "Here.") for name in table["claims"]]

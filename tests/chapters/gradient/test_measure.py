@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import laws, reference, training
-from bnlib.chapters.gradient import Settings, measure
+from bnlib import laws
+from bnlib.chapters.gradient import measure
 
 
 @pytest.fixture
@@ -25,16 +25,6 @@ def test_a_pairwise_batch_has_the_mean_loss_and_gradient_of_its_pairs(batch):
     together = measure.gradients(net, x, y)["W1"]
     alone = [measure.gradients(plain, x[:, k : k + 2], y[:, k : k + 2]) for k in range(0, 16, 2)]
     assert torch.allclose(together, torch.stack([g["W1"] for g in alone]).mean(0), atol=1e-12)
-
-
-def test_training_sees_the_pairs(batch):
-    x, y = batch
-    order = torch.arange(16).expand(3, 2, 16)
-    losses = []
-    for pairwise in (True, False):
-        net = measure.network(2, eps=1e-3, pairwise=pairwise)
-        losses.append(training.train(net, x, y, steps=3, batch=16, lr=0.1, order=order).loss)
-    assert (np.abs(losses[0] - losses[1]) > 1e-3).all()
 
 
 def test_pairs_do_not_matter_with_given_statistics(batch):
@@ -60,23 +50,6 @@ def test_shrinking_counts_steps_of_units():
     assert measure.Growth(size, np.zeros((2, 1, 2))).shrinking == 1 / 4
 
 
-def test_an_arm_that_may_not_train_the_first_layer_does_not_move_it():
-    trainable = ("gamma", "beta", "W2", "b2")
-    arm = measure.train_arm(Settings(seeds=3), 4, steps=3, trainable=trainable)
-    assert (arm.moved == 0).all()
-    assert arm.norms.size == 0
-
-
-def test_an_arm_reports_movement_norms_and_accuracy_a_seed():
-    arm = measure.train_arm(Settings(seeds=3), 4, steps=1)
-    assert arm.norms.shape == (1, 3, 32)
-    assert arm.accuracy.shape == arm.loss.shape == arm.unit.shape == (3,)
-    # One step of plain descent moves W1 by the rate times its gradient.
-    start = measure.network(3, eps=1e-5).params["W1"].flatten(1).norm(dim=1).numpy()
-    step = 0.1 * np.linalg.norm(arm.norms[0], axis=1) / start
-    assert arm.moved == pytest.approx(step)
-
-
 def test_norms_of_known_numbers():
     norms = np.arange(1.0, 201.0)
     summary = list(measure.norm_summary(norms).values())
@@ -98,45 +71,6 @@ def test_energy_that_passes_has_the_mean_of_the_law(share, rng):
     assert passed.mean() == pytest.approx(laws.energy_kept(4, share), abs=4 * 0.3 / np.sqrt(4000))
 
 
-def test_two_rows_pass_little_and_two_images_nearly_everything(batch, rng):
-    net = measure.network(1, eps=1e-5)
-    kept = measure.length_kept_by_two(batch[0][0], net, rng)
-    assert kept["rows"] < 0.01
-    assert kept["images"] > 0.9
-
-
-@pytest.mark.parametrize("ddof", [0, 1])
-def test_autodiff_jacobian_is_that_of_the_formula(ddof, rng):
-    x, dy = rng.normal(size=(2, 6, 1))
-    J = measure.autodiff_jacobian(x[:, 0], 1.7, eps=0.2, ddof=ddof)
-    gamma = np.array([1.7])
-    if ddof:
-        expected = measure.backward_unbiased(dy, x, gamma, eps=0.2).dx
-    else:
-        tape = reference.forward(x, gamma, gamma, eps=0.2)[1]
-        expected = reference.backward(dy, tape).dx
-    assert J.T @ dy == pytest.approx(expected, abs=1e-13)
-
-
-def test_the_terms_add_up_to_the_jacobian(rng):
-    total, identity, mean, along = measure.jacobian_terms(rng.normal(size=8))
-    assert total == pytest.approx(identity - mean - along, abs=1e-15)
-
-
 def test_slopes_of_a_power_law():
     x = np.array([1e-3, 1e-2, 1.0])
     assert measure.log_slope(x, 7 * x**-0.5) == pytest.approx(-0.5)
-
-
-def test_hard_cases_break_the_plain_orders_and_not_the_recentred_one(rng):
-    cases = measure.hard_cases(rng.normal(size=(64, measure.CHANNELS)))
-    for x, eps in cases.values():
-        assert x.dtype == np.float32
-        errors = measure.kernel_errors(x, eps=eps, digits=40)
-        assert errors["recentred"] < 4e-7
-    x, eps = cases["constant channel, 12345.678"]
-    assert measure.kernel_errors(x, eps=eps, digits=40)["recentred"] == 0
-    x, eps = cases["values near 1e-25, ε = 0"]
-    errors = measure.kernel_errors(x, eps=eps, digits=40)
-    assert np.isnan(errors["torch, rows"])  # torch refuses eps = 0
-    assert errors["two-pass"] == np.inf

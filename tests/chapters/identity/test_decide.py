@@ -110,19 +110,6 @@ def test_a_rule_turns_at_its_edge(claim, verdict):
     assert claim.verdict == verdict
 
 
-@pytest.mark.parametrize(
-    ("claim", "told"),
-    [
-        (train_law([(0, 3)]), "inside 8 of 9 95 % intervals; six populations 53 of 54"),
-        (leading([0.0] * 5 + [-0.051]), "Student t5 (0.95 of it at m = 64, 0.97 at 256)"),
-        (students(0.1, 1.2, 1.2), "median d 0.50 at m = 8, 0.10 at m = 64"),
-        (students(0.1, 1.2, 1.2), "changes by -25%"),
-    ],
-)
-def test_the_evidence_names_what_decided(claim, told):
-    assert told in claim.evidence
-
-
 @pytest.mark.parametrize(("evaluation", "verdict"), [(1e-10, "holds"), (2e-10, "fails")])
 def test_a_layer_is_absent_in_evaluation_by_itself(evaluation, verdict):
     assert decide.absent(np.array([[0.0, 1.0], [0.0, evaluation]]))[1] == verdict

@@ -58,14 +58,6 @@ def test_the_test_loss_moves_in_training_mode_only_and_over_whole_batches(plain)
     np.testing.assert_allclose(moved[15], (with_layer - without).numpy(), atol=1e-13)
 
 
-def test_every_seed_has_its_own_digits_and_its_own_network():
-    net, rows = networks.on_digits(2)
-    assert len(rows.x_train) == len(rows.y_test) == 2
-    assert not torch.equal(rows.x_train[0], rows.x_train[1])
-    assert not torch.equal(net.params["W1"][0], net.params["W1"][1])
-    assert net.spec.norm == "none"
-
-
 def test_independent_positions_count_and_copied_ones_do_not():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(400, 6, 32))
@@ -91,49 +83,6 @@ def test_inputs_are_described_by_image_and_constant_channels_left_out():
     want = (kept**4).mean(axis=(0, 2)) / kept.var(axis=(0, 2)) ** 2
     np.testing.assert_allclose(got.kurtosis, want, rtol=1e-10)
     assert got.positions == 5
-
-
-def test_layers_are_read_before_their_normalization_and_random_filters_stand_in():
-    def net(images, hook):
-        hook("first", images, "pre")
-        hook("first", 0 * images, "post")
-        hook("other", images, "pre")
-
-    images = torch.randn(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    inputs = networks.layer_inputs(net, images, {"first": "stem"})
-    assert list(inputs) == ["stem"]
-    assert inputs["stem"].mean.shape == (20, 3)
-    np.testing.assert_allclose(inputs["stem"].var.mean(), 1, atol=0.05)
-    stand_in = networks.random_inputs(images, seed=0)
-    assert [v.positions for v in stand_in.values()] == [16, 16]
-
-
-def test_the_comparison_measures_every_layer_with_every_number_of_images():
-    x = np.random.default_rng(2).normal(size=(30, 3, 16))
-    inputs = {"a": networks.describe(x), "b": networks.describe(x[:, :2] + 1)}
-    table = networks.design_effects(inputs, seed=4)
-    assert table.index.tolist() == [("a", 2), ("a", 8), ("b", 2), ("b", 8)]
-    alone = networks.design_effect(inputs["b"], 2, np.random.default_rng([4, 10, 2]))
-    assert dict(table.loc[("b", 2)]) == alone
-
-
-def test_the_comparison_has_every_arm_at_every_size_and_one_longer_run():
-    table, by_rows, by_steps = networks.comparison(0, 2, [4, 64], 20)
-    assert list(table.columns) == networks.COLUMNS
-    arms = [(arm, m, 20) for arm in networks.ARMS for m in (4, 64)]
-    assert list(table[["trained", "m", "steps"]].itertuples(index=False, name=None)) == [
-        *arms,
-        ("γ, β", 64, 80),
-    ]
-    assert (table["low"] <= table["median d"]).all()
-    assert (table["median d"] <= table["high"]).all()
-    assert table["relative MSE"].iloc[-1] < table["relative MSE"].iloc[1]
-    few, many, longer = (
-        np.median(networks.study(networks.teachers(2, [0, 12]), "γ, β", m, steps)[1], axis=1)
-        for m, steps in ((4, 20), (64, 20), (64, 80))
-    )
-    assert by_rows.estimate == pytest.approx(np.sqrt(np.prod(many / few)))
-    assert by_steps.estimate == pytest.approx(np.sqrt(np.prod(longer / many)))
 
 
 def test_d_is_0_at_the_constants_of_the_identity_and_else_the_distance_from_them(monkeypatch):

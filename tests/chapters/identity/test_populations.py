@@ -4,7 +4,6 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy.integrate import quad
 
 from bnlib import laws
 from bnlib.chapters.identity.measure import POPULATIONS
@@ -39,20 +38,6 @@ def test_the_quadrature_meets_the_closed_forms_of_gaussian_and_two_points(m):
     chances = np.array([comb(m, k) / 2**m for k in range(m + 1)])
     exact = float(chances @ (2 * np.sqrt(flips / m * (1 - flips / m))))
     assert coin.expected_std(m) == pytest.approx(exact, abs=2e-8)
-
-
-def test_two_rows_of_uniform_laplace_and_relu_have_half_their_mean_distance():
-    # E|x1 - x2| / 2: side / 6 for a uniform law, 3/4 of the scale for a Laplace law; for a ReLU
-    # of a normal it is the integral of F (1 - F) over the positive half line.
-    assert POPULATIONS["uniform"].expected_std(2) == pytest.approx(2 * np.sqrt(3) / 6, abs=1e-6)
-    assert POPULATIONS["Laplace"].expected_std(2) == pytest.approx(0.75 / np.sqrt(2), abs=1e-6)
-    from scipy.special import ndtr
-
-    mean_distance, _ = quad(lambda t: ndtr(t) * ndtr(-t), 0, 12)
-    sd = np.sqrt(0.5 - 1 / (2 * np.pi))
-    assert POPULATIONS["ReLU(Gaussian)"].expected_std(2) == pytest.approx(
-        mean_distance / sd, abs=2e-6
-    )
 
 
 def test_only_atoms_tie():

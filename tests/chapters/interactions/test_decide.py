@@ -85,19 +85,3 @@ def test_the_advantage_grows_where_no_slope_is_below_zero(slopes, expected):
 def test_high_orders_matter_from_a_half_everywhere_or_above_a_tenth_somewhere(shares, expected):
     claim = decide.high_orders_matter(pd.Series(shares, index=["relu", "tanh"]))
     assert claim.verdict == expected
-
-
-def test_states_are_told_apart_in_the_evidence():
-    index = pd.MultiIndex.from_product(
-        [["relu", "tanh"], [4], ["start", "trained"]], names=["activation", "L", "state"]
-    )
-    rows = pd.DataFrame({"sign": [-1, 0, -1, 1]}, index=index)
-    claim = decide.step_more_predictable(rows, 20)
-    assert claim.verdict == "fails"
-    assert claim.evidence.endswith(
-        "at the start below 0 in 2 and above 0 in 0 of 2 cells, after 20 steps below 0 in 0 and "
-        "above 0 in 1 of 2."
-    )
-    claim = decide.loss_interaction_reduced(rows, rows.abs(), -rows.abs(), 20)
-    assert "At the start alone the rule says holds, after 20 steps fails" in claim.evidence
-    assert claim.evidence.endswith("for |int| fails, and for INT in units of the loss partly.")

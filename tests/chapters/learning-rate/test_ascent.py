@@ -31,15 +31,6 @@ def test_for_a_quadratic_it_is_two_over_the_curvature_along_the_gradient():
     assert bool((found > 2 / top).all())
 
 
-def test_it_equals_two_over_the_largest_eigenvalue_for_a_top_eigenvector():
-    loss, _, _, h = quadratic()
-    values, vectors = torch.linalg.eigh(h)
-    at = vectors[..., -1]
-    steps = torch.logspace(-4, 2, 40, dtype=torch.float64)[:, None].expand(-1, 3)
-    found = first_ascent(loss, {"W1": at}, {"W1": -values[:, -1:] * at}, steps)
-    torch.testing.assert_close(found, 2 / values[:, -1], rtol=1e-7, atol=0)
-
-
 def test_a_rise_before_the_first_step_is_found_and_one_after_the_last_is_infinite():
     loss, params, g, _ = quadratic()
     late = torch.tensor([[50.0], [100.0]], dtype=torch.float64).expand(2, 3)

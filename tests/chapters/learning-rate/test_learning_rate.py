@@ -79,15 +79,6 @@ def test_first_ascent_is_where_the_loss_of_the_batch_comes_back_to_its_start():
         assert ((at.loss(moved) > start) == above).all()
 
 
-def test_frozen_and_bn_start_as_the_same_function_of_the_checked_rows():
-    rows = measure.rows_of("digits")
-    x = torch.from_numpy(rows.x_train[: measure.CHECKED]).expand(2, -1, -1)
-    frozen, bn = (measure.start(DIGITS, ("relu", 4, n), range(2)) for n in ("frozen", "bn"))
-    torch.testing.assert_close(
-        frozen.logits(frozen.params, x), bn.logits(bn.params, x), rtol=1e-9, atol=1e-9
-    )
-
-
 def test_without_affine_the_start_is_the_same_function():
     rows = measure.rows_of("digits")
     x = torch.from_numpy(rows.x_train[:64]).expand(2, -1, -1)
@@ -107,13 +98,6 @@ def test_the_batches_of_a_seed_do_not_depend_on_the_other_seeds():
 def test_bn_at_the_last_hidden_layer_is_left_out_where_it_is_bn():
     found = measure.architectures([("relu", 2), ["relu", 3]], ["bn", "bn-last-hidden"])
     assert found == [("relu", 2, "bn"), ("relu", 3, "bn"), ("relu", 3, "bn-last-hidden")]
-
-
-def test_a_survey_has_targets_and_predictors_of_every_seed():
-    frame, runs = measure.survey(Bench(steps=2), [("relu", 2, "bn")], [0, 3], [0.1, 0.2, 0.4])
-    assert frame[["activation", "L", "arm", "seed"]].iloc[1].tolist() == ["relu", 2, "bn", 3]
-    assert {*measure.DIRECTIONS, "max_trainable", "censored"} <= set(frame)
-    assert runs["relu", 2, "bn"].final.shape == (3, 2)
 
 
 def test_predictor_that_acts_through_the_baseline_alone_has_no_partial_correlation():
@@ -333,40 +317,10 @@ def test_the_plan_of_the_defaults_is_that_of_the_stored_table():
     assert {n for activation, n, _ in held_out.places if activation == "relu"} == {2, 4, 8, 12}
 
 
-def test_halves_are_those_of_the_register_and_other_cells_have_none():
-    frame = pd.DataFrame({"activation": ["relu", "relu", "tanh"], "L": [4, 3, 2]})
-    found = measure.with_halves(frame, REGISTER).half
-    assert found.tolist() == ["exploration", "held_out", ""]
-
-
 def test_one_value_in_ten_may_lie_further_than_a_grid_step_but_not_two():
     assert decide.agreeing(pd.Series([0.0] * 8 + [1.0, 2.0])) == 0.9
     with pytest.raises(ValueError, match="got 80%"):
         decide.agreeing(pd.Series([0.0] * 8 + [2.0, 2.0]))
-
-
-def test_rates_by_depth_are_means_over_seeds_of_arms_that_have_every_depth():
-    frame = rates_of([(2, 2, 5), (1, 1, 1)], [(0, 0, 0), (0, 0, 0)])
-    frame = frame[(frame.arm == "bn") | (frame.L == 4)]
-    depths, lines = measure.by_depth(frame, ["bn", "none"])
-    assert depths == [4, 8]
-    assert list(lines) == ["bn"]
-    np.testing.assert_allclose(lines["bn"][0], [3, 1])
-
-
-def test_variants_measure_with_the_columns_they_name():
-    frame = made(np.random.default_rng(5)).drop(columns="cell").assign(half="held_out", seed=0)
-    frame = frame.assign(
-        best=-frame.max_trainable, max_stable=frame.max_trainable, hvp_off=-frame.k_off
-    ).assign(hvp_total=frame.k_total, **{f"trained_{n}": frame[n] for n in measure.DIRECTIONS})
-    found = {name: rho.estimate for name, rho in measure.variants(frame).items()}
-    whole = measure.correlations(measure.medians(frame)).estimate
-    raw = whole["k_off", "pooled"]
-    assert raw > 0.3
-    assert found["best rate"]["k_off", "pooled"] == pytest.approx(-raw)
-    assert found["max_stable"]["k_off", "pooled"] == pytest.approx(raw)
-    assert found["Hessian products"]["k_off", "pooled"] == pytest.approx(-raw)
-    assert found["after 20 steps"]["k_off", "pooled"] == pytest.approx(raw)
 
 
 def test_orders_of_arms_by_hand():
@@ -380,12 +334,3 @@ def test_orders_of_arms_by_hand():
     flat = measure.orders(bare.assign(max_trainable=1.0))
     assert flat.tau.tolist() == [0, 0]
     assert flat["p over arms"].tolist() == [1, 1]
-
-
-def test_distance_from_one_step_is_in_doublings_and_depths_are_in_order():
-    rows = [("relu", 8, 1.0, 2.0), ("relu", 4, 3.0, 2.0), ("relu", 4, 3.0, np.inf)]
-    frame = pd.DataFrame(rows, columns=["activation", "L", "max_trainable", "eps_up"])
-    found = measure.beyond_one_step(frame.assign(arm=["bn", "bn", "none"]))
-    assert found.index.tolist() == [4, 8]
-    assert found.bn.tolist() == [2, 0]
-    assert found.none[4] == -np.inf

@@ -32,6 +32,14 @@ def test_spearman_of_a_single_value_is_undefined_and_nan_is_refused():
         measure.spearman([1.0, np.nan], [1.0, 2.0])
 
 
+@pytest.mark.parametrize("grid", [0.0, 0.5, 2.0])
+def test_tau_is_that_of_scipy_also_with_ties(rng, grid):
+    for share, rate in rng.normal(size=(30, 2, 6)):
+        rate = np.round(rate / grid) if grid else rate
+        theirs = stats.kendalltau(-share, rate).statistic
+        assert measure._tau(share, rate) == (0.0 if np.isnan(theirs) else theirs)
+
+
 def test_partial_spearman_is_the_correlation_of_what_z_leaves_of_the_ranks(rng):
     z = rng.normal(size=60)
     x, y = z + rng.normal(size=60), z + rng.normal(size=60)
