@@ -22,6 +22,7 @@ NAMES = ("digits", "mnist1d")
 TRAIN_SHARE = 0.75  # of an .npz, as for digits
 FLOOR = 0.1 / 16  # least deviation of a column to divide by: 0.1 grey levels of 16, in [0, 1]
 LIMIT = 4.0  # standardized columns are clipped here
+LARGEST = 1e15  # of a reader's numbers: squares and their sums stay far from the end of float32
 SMALLEST_CROP = 160  # pixels; smaller ones show texture, not objects
 
 
@@ -158,49 +159,52 @@ def _global_generators_kept() -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
+SAVE = "write it with numpy.savez(path, X=X, y=y)"
+
+
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path}: expected an .npz archive, got another kind of file; "
-            "write it with numpy.savez(path, X=X, y=y)"
-        )
+        raise ValueError(f"{path}: expected an .npz archive, got another kind of file; {SAVE}")
     with np.load(path, allow_pickle=False) as archive:
-        missing = [key for key in ("X", "y") if key not in archive]
-        if missing:
-            raise KeyError(
-                f"{path}: expected keys X and y, got {sorted(archive.files)}; "
-                "write it with numpy.savez(path, X=X, y=y)"
-            )
-        return archive["X"], archive["y"]
+        if not {"X", "y"} <= set(archive):
+            raise KeyError(f"{path}: expected keys X and y, got {sorted(archive.files)}; {SAVE}")
+        return _numbers(archive, path, "X"), _numbers(archive, path, "y")
+
+
+def _numbers(archive: Any, path: Path, key: str) -> np.ndarray:
+    try:
+        return archive[key]
+    except ValueError as error:  # pickled objects are not loaded
+        repair = f"convert it with numpy.asarray({key}.tolist())"
+        got = "expected an array of numbers, got Python objects"
+        raise ValueError(f"{path}: {key}: {got}; {repair}") from error
 
 
 def _checked(x: np.ndarray, y: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
-    """X as float64 and y as int64, or the reason why not."""
-    if x.ndim != 2 or x.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{path}: expected X of real numbers and shape (n, d), got {x.dtype} {x.shape}; "
-            "flatten images with X.reshape(len(X), -1)"
-        )
-    if y.shape != (len(x),):
-        raise ValueError(f"{path}: expected one label a row, y of shape ({len(x)},), got {y.shape}")
+    """X as float64 and y as int64. Raises ValueError: file, key, expected, got, what to do."""
+
+    def expect(right: Any, what: str, repair: str) -> None:
+        if not right:
+            raise ValueError(f"{path}: {what}; {repair}")
+
+    got = f"X: expected real numbers of shape (n, d), got {x.dtype} {x.shape}"
+    expect(x.ndim == 2 and x.dtype.kind in "fiub", got, "flatten images: X.reshape(len(X), -1)")
+    got = f"y: expected one label a row, shape ({len(x)},), got {y.shape}"
+    expect(y.shape == (len(x),), got, "give as many labels as X has rows")
     x = x.astype(np.float64)
-    bad = ~np.isfinite(x).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{path}: expected finite X, got NaN or infinity in {bad.sum()} of {len(x)} rows, the "
-            f"first in row {bad.argmax()}; drop those rows or fill them in"
-        )
-    if y.dtype.kind not in "iu":
-        raise ValueError(
-            f"{path}: expected integer labels, got {y.dtype}; use y.astype(int) if exact"
-        )
+    bad = ~(np.abs(x) <= LARGEST).all(axis=1)  # NaN is not, either
+    got = f"X: expected finite numbers up to {LARGEST:g} in size, got others in {bad.sum()} of "
+    got += f"{len(x)} rows, the first in row {bad.argmax() if len(x) else 0}"
+    expect(not bad.any(), got, "drop those rows or rescale the columns")
+    alike = len(x) > 1 and (x == x[0]).all()
+    expect(not alike, f"X: expected rows that differ, got {len(x)} equal ones", "add features")
+    got = f"y: expected integer labels, got {y.dtype}"
+    expect(y.dtype.kind in "iu", got, "use y.astype(int) if exact")
     labels = np.unique(y)
-    if not np.array_equal(labels, np.arange(len(labels))):
-        raise ValueError(
-            f"{path}: expected labels 0 .. k-1 without gaps, got {labels[:8].tolist()}"
-            f"{' ...' if len(labels) > 8 else ''}; "
-            "renumber them with numpy.unique(y, return_inverse=True)[1]"
-        )
+    right = len(labels) > 1 and np.array_equal(labels, np.arange(len(labels)))
+    got = "y: expected labels 0 .. k-1 of two classes or more, without gaps, got "
+    got += f"{labels[:8].tolist()}{' ...' if len(labels) > 8 else ''}"
+    expect(right, got, "renumber them with numpy.unique(y, return_inverse=True)[1]")
     return x, y.astype(np.int64)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "mnist1d")
 
 
-def content(path: Path, digest: str) -> bytes | None:
-    """The bytes of a stored file, or None where there is none.
+def content(path: Path, digest: str) -> bytes:
+    """The bytes of a stored file: without it a page would decide on something else.
 
     digest: how the SHA-256 starts of the file that the page was written about, so that no other
-    slips in.  Raises ValueError for another file, and for an empty digest.
+    slips in.  Raises FileNotFoundError, and ValueError for another file or an empty digest.
     """
     if not path.is_file():
-        return None
+        raise FileNotFoundError(f"expected the stored {path.name} at {path}, got no file")
     stored = path.read_bytes()
     sha = hashlib.sha256(stored).hexdigest()
     if not digest or not sha.startswith(digest):
@@ -32,10 +32,9 @@ def content(path: Path, digest: str) -> bytes | None:
     return stored
 
 
-def table(path: Path, digest: str) -> dict[str, Any] | None:
+def table(path: Path, digest: str) -> dict[str, Any]:
     """A stored JSON table, as `content` finds it."""
-    stored = content(path, digest)
-    return None if stored is None else json.loads(stored)
+    return json.loads(content(path, digest))
 
 
 def versions() -> dict[str, str]:

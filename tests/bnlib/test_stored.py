@@ -27,8 +27,11 @@ def test_another_table_is_refused(path, digest):
         stored.table(path, digest)
 
 
-def test_where_there_is_no_table_there_is_none(tmp_path):
-    assert stored.table(tmp_path / "no.json", "abc") is None
+def test_a_missing_table_is_an_error(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected the stored no\.json at /.*, got no file"
+    ):
+        stored.table(tmp_path / "no.json", "abc")
 
 
 def test_an_unfinished_table_goes_on_only_under_the_same_head(tmp_path):

@@ -169,7 +169,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
         measure.run_arm((*case, arm), rows[case[0]], range(given.table_seeds), **how)
         for case, arm in product(cases, AFFINE_ARMS)
     ]
-    kept = _kept("ablation")
+    kept = _kept("ablation", given.dataset)
     judged, ours = decide.judge(runs, kept), decide.compare(runs)
     over = measure.over_logit_floor(runs, rows[first].y_train)
     classes = 1 + int(rows[first].y_train.max())
@@ -199,7 +199,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
 
 def subsets(given: Settings, rows: dict[str, data.Split]) -> Section:
     """Training gamma and beta alone, and as many random weights."""
-    name, kept = given.dataset, _kept("subsets")
+    name, kept = given.dataset, _kept("subsets", given.dataset)
     how = {"rates": [0.1], "steps": given.table_steps, "batch": 64}
     runs = [
         measure.run_subset((name, "1 x 256", subset), rows[name], range(given.table_seeds), **how)
@@ -231,6 +231,7 @@ def run(given: Settings) -> dict[str, Section]:
     }
 
 
-def _kept(part: str) -> list[measure.Run]:
-    """The rows of one part of the stored table."""
-    return (stored_table(FULL, DIGEST) or {}).get(part, [])
+def _kept(part: str, dataset: str) -> list[measure.Run]:
+    """The rows of one part of the stored table; none beside data that it does not know."""
+    rows = stored_table(FULL, DIGEST)[part]
+    return rows if dataset in {row["data"] for row in rows} else []

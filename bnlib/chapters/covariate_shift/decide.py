@@ -210,10 +210,8 @@ def cures(factors: Mapping[str, statistics.Interval], width: int, batch: int) ->
     )
 
 
-def beside(claims: Sequence[Claim], dataset: str, table: Mapping[str, Any] | None) -> pd.DataFrame:
-    """Verdicts of this run and of a stored one, with its evidence; empty where none is stored."""
-    if table is None:
-        return pd.DataFrame()
+def beside(claims: Sequence[Claim], dataset: str, table: Mapping[str, Any]) -> pd.DataFrame:
+    """Verdicts of this run and of a stored one, with its evidence."""
     other, stored = table["parameters"]["dataset"], table["claims"]
     columns = {
         f"this run ({dataset})": {claim.id: claim.verdict for claim in claims},

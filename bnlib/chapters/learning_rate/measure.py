@@ -272,11 +272,7 @@ def read(name: str) -> str:
 
     Raises ValueError for an edited file, and FileNotFoundError where there is none.
     """
-    path = Path(__file__).with_name(name)
-    kept = content(path, DIGESTS[name])
-    if kept is None:
-        raise FileNotFoundError(f"expected {name} at {path}, got no file")
-    return kept.decode()
+    return content(Path(__file__).with_name(name), DIGESTS[name]).decode()
 
 
 def load(dataset: str) -> dict[str, Any]:

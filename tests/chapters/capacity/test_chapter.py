@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from bnlib.chapters import capacity
 from bnlib.chapters.capacity import measure, stored
 
@@ -16,10 +18,12 @@ def test_the_stored_table_is_the_one_that_its_program_computes():
     assert {part: len(rows[part]) for part in rows} == {"ablation": 72, "subsets": 24}
 
 
-def test_a_page_without_a_stored_table_goes_on_without_it(monkeypatch, tmp_path):
-    assert len(capacity._kept("ablation")) == 72
+def test_a_missing_table_is_an_error_and_own_data_are_not_judged_by_it(monkeypatch, tmp_path):
+    assert len(capacity._kept("ablation", "mnist1d")) == 72
+    assert capacity._kept("ablation", "own.npz") == capacity._kept("subsets", "own.npz") == []
     monkeypatch.setattr(capacity, "FULL", tmp_path / "full.json")
-    assert capacity._kept("ablation") == []
+    with pytest.raises(FileNotFoundError, match=r"expected the stored full\.json"):
+        capacity._kept("ablation", "digits")
 
 
 def test_a_stopped_table_is_continued_and_other_parameters_start_it_anew(tmp_path, monkeypatch):

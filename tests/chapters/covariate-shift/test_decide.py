@@ -198,4 +198,3 @@ def test_verdicts_stand_beside_those_of_a_stored_run():
     rows = decide.beside(claims, "digits", table)
     assert rows.loc["noise-harmless"].tolist() == ["holds", "partly", "One sentence."]
     assert list(rows) == ["this run (digits)", "stored (mnist1d)", "evidence on mnist1d"]
-    assert decide.beside(claims, "digits", None).empty

@@ -57,7 +57,7 @@ def test_an_edited_register_is_refused_and_a_missing_one_stops_the_analysis(monk
     with pytest.raises(ValueError, match="expected the file with SHA-256 0462997df7395fe8"):
         measure.read("register.toml")
     monkeypatch.setitem(measure.DIGESTS, "nothing.toml", "0462997df7395fe8")
-    with pytest.raises(FileNotFoundError, match=r"expected nothing\.toml at"):
+    with pytest.raises(FileNotFoundError, match=r"expected the stored nothing\.toml at"):
         measure.read("nothing.toml")
 
 
