@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a section is read without pandas and Matplotlib, too
 RECORD_MIME = "application/vnd.bnlib.record+json"
 CLAIM_MIME = "application/vnd.bnlib.claim+json"
 VERDICTS = ("holds", "partly", "fails")
+UNDECIDED = "undecided"  # the run could not test it, or a number that decides is none
 SPELLED = "-interval"  # `<key>-interval` spells, for prose, the ends of the interval of `<key>`
 
 Value = bool | int | float | str | list
@@ -78,8 +79,8 @@ class Record:
 class Claim:
     """The verdict on one claim, with the evidence as one plain sentence.
 
-    Raises ValueError for a verdict outside `VERDICTS`, empty evidence, or an id that is not a
-    kebab-case slug.
+    It is `UNDECIDED` where its evidence holds a NaN, which no comparison passes. Raises ValueError
+    for another verdict than these, empty evidence, or an id that is not a kebab-case slug.
     """
 
     id: str
@@ -89,8 +90,10 @@ class Claim:
     def __post_init__(self) -> None:
         _check_slug("claim id", self.id)
         what = f"claim {self.id!r}"
-        if self.verdict not in VERDICTS:
+        if self.verdict not in (*VERDICTS, UNDECIDED):
             raise ValueError(f"{what}: expected a verdict out of {VERDICTS}, got {self.verdict!r}")
+        if re.search(r"\bnan\b", self.evidence):
+            object.__setattr__(self, "verdict", UNDECIDED)
         if not self.evidence.strip() or "\n" in self.evidence:
             raise ValueError(f"{what}: expected one sentence of evidence, got {self.evidence!r}")
 

@@ -10,16 +10,25 @@ from typing import Any
 
 import numpy as np
 
-
-def verdict(holds: Any, partly: Any = False) -> str:
-    """The ladder: holds, else partly, else fails."""
-    return "holds" if holds else "partly" if partly else "fails"
+from bnlib.results import UNDECIDED
 
 
-def count(right: Iterable[Any], *, holds: int | None = None, partly: int | None = 1) -> str:
+def verdict(holds: Any, partly: Any = False, *, tested: Any = True) -> str:
+    """The ladder: holds, else undecided where the control says that nothing was tested, else
+    partly, else fails."""
+    return "holds" if holds else UNDECIDED if not tested else "partly" if partly else "fails"
+
+
+def count(
+    right: Iterable[Any],
+    *,
+    holds: int | None = None,
+    partly: int | None = 1,
+    tested: Any = True,
+) -> str:
     """Verdict on how many cells came out right: `holds` of them or more, `partly` or more.
 
-    holds: all cells unless given.  partly: None leaves that rung out.
+    holds: all cells unless given.  partly: None leaves that rung out.  tested: of `verdict`.
     Raises ValueError without a cell, where all and none are the same.
     """
     cells = [bool(cell) for cell in right]
@@ -27,7 +36,7 @@ def count(right: Iterable[Any], *, holds: int | None = None, partly: int | None 
         raise ValueError("expected cells to count, got none")
     number = sum(cells)
     enough = len(cells) if holds is None else holds
-    return verdict(number >= enough, partly is not None and number >= partly)
+    return verdict(number >= enough, partly is not None and number >= partly, tested=tested)
 
 
 def majority(right: Iterable[Any]) -> str:

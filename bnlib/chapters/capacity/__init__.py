@@ -146,7 +146,7 @@ def batch_scale(given: Settings, kinks: Section, outputs: Section) -> Section:
     return Section(
         claims=(
             decide.batch_scale(interval),
-            decide.any_information(error, restores, interval["BN", "batch", "t"]),
+            decide.any_information(error, restores, interval),
         ),
         figures={"scales": lambda: figures.scales(accuracy, interval)},
     )
@@ -170,14 +170,17 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
         for case, arm in product(cases, AFFINE_ARMS)
     ]
     kept = _kept("ablation", given.dataset)
-    judged, ours = decide.judge(runs, kept), decide.compare(runs)
+    chance = {Path(name).name: measure.most_frequent(split.y_test) for name, split in rows.items()}
+    both = [run for run in runs if run["arm"] == "both"]
+    learned = all(decide.beats(run, chance[run["data"]]) for run in both)
+    judged, ours = decide.judge(runs, kept, learned=learned), decide.compare(runs)
     over = measure.over_logit_floor(runs, rows[first].y_train)
     classes = 1 + int(rows[first].y_train.max())
     gap = abs(measure.one_hot_loss(classes) - laws.logit_floor(np.full(classes, 1 / classes)))
     gaps = {arm: [row.delta for row in judged.table if row.arm == arm] for arm in AFFINE_ARMS}
     fell = decide.fell(judged.table, "none")
-    both = {"stored": decide.summary(kept), "this run": decide.summary(runs)}
-    cells = {(source, *row): v for source, part in both.items() for row, v in part.items()}
+    text = {"stored": decide.summary(kept), "this run": decide.summary(runs)}
+    cells = {(source, *row): v for source, part in text.items() for row, v in part.items()}
     return Section(
         records=(
             *(Record(f"rows-{name}", number) for name, number in fell.items()),

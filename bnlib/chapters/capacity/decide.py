@@ -10,11 +10,12 @@ import pandas as pd
 
 from bnlib import statistics
 from bnlib.chapters.capacity.measure import CHANCE, TARGET, Arms, Run
-from bnlib.results import VERDICTS, Claim
+from bnlib.results import UNDECIDED, Claim
 from bnlib.statistics import Interval, Paired
 from bnlib.verdicts import count, inside, majority, verdict
 
 MARGIN = 0.5  # points of accuracy; fixed before the run
+RETURNED = 0.02  # of the target's variance: an output that has come back
 SIGNS = {"worse": "−", "better": "+", "equivalent": "=", "undecided": "?"}
 
 
@@ -36,12 +37,14 @@ def kink(residual: Mapping[str, float], ranks: Sequence[int], lowest: float) -> 
 def band_ceiling(shallow: Iterable[Arms], deep: Arms) -> Claim:
     """Without beta at or below the ceiling at depth 1, in every seed above it at depth 2.
 
+    Undecided where gamma and beta do not lift the deep network above it, either: it did not learn.
     shallow: on training and on fresh rows.  deep: on fresh rows.
     """
     over = max((arms.score[a] - arms.limit).max() for arms in shallow for a in ("none", "gamma"))
+    below, learned = over <= 1e-12, (deep.score["both"] > deep.limit).all()
     return Claim(
         "capacity-band-ceiling",
-        verdict(over <= 1e-12 and (deep.score["none"] > deep.limit).all()),
+        verdict(below and (deep.score["none"] > deep.limit).all(), tested=learned or not below),
         f"Largest excess of none and gamma over the sample's ceiling {over:.4f} at depth 1; at "
         f"depth 2 normalize-only has {deep.score['none'].mean():.3f}, ceiling "
         f"{deep.limit.mean():.3f}.",
@@ -51,14 +54,16 @@ def band_ceiling(shallow: Iterable[Arms], deep: Arms) -> Claim:
 def beta_restores(wave: Arms, band: Arms) -> Claim:
     """Beta beats gamma, by its interval, and the limit, on average: on both tasks, one, none.
 
+    Undecided where the network with both does not beat the limit on each task.
     ReLU.  wave: errors and floors.  band: accuracies and ceilings at depth 1 on fresh rows.
     """
     less = statistics.paired_difference(wave.score["gamma"], wave.score["beta"])
     more = statistics.paired_difference(band.score["beta"], band.score["gamma"])
     ratio, beyond = wave.ratio("beta").mean(), (band.score["beta"] - band.limit).mean()
+    learned = wave.ratio("both").mean() < 1 and (band.score["both"] > band.limit).mean() > 0.5
     return Claim(
         "capacity-beta-restores",
-        count([less.low > 0 and ratio < 1, more.low > 0 and beyond > 0]),
+        count([less.low > 0 and ratio < 1, more.low > 0 and beyond > 0], tested=learned),
         f"ReLU, error of gamma minus beta on the wave {_with_ends(less)}, beta at {ratio:.2f} of "
         f"the floor; accuracy gained on the bands {_with_ends(more)}.",
     )
@@ -81,15 +86,19 @@ def linear_regime(shares: pd.DataFrame) -> Claim:
 def output_floor(errors: Mapping[str, np.ndarray], floor: Mapping[str, float]) -> Claim:
     """No seed below its floor, and every mean within 2 % of the target's variance above it.
 
+    Undecided where none is below and the network with both stays away from its floor, too.
     errors: arm -> mean squared error, (S,).
     """
     excess = {arm: error - floor[arm] for arm, error in errors.items()}
     least = min(float(values.min()) for values in excess.values())
+    learned = errors["both"].mean() <= RETURNED * TARGET[1] ** 2
     slack = max(statistics.mean_interval(v).high for v in excess.values()) / TARGET[1] ** 2
     means = (f"{arm} {e.mean():.3f} (floor {floor[arm]:.0f})" for arm, e in errors.items())
     return Claim(
         "capacity-output-floor",
-        verdict(least >= -1e-9 and slack <= 0.02, least >= -1e-9),
+        verdict(
+            least >= -1e-9 and slack <= RETURNED, least >= -1e-9, tested=learned or least < -1e-9
+        ),
         f"Errors {', '.join(means)}; smallest excess {least:.4f}, largest upper end {slack:.2%} "
         "of the target's variance.",
     )
@@ -98,13 +107,14 @@ def output_floor(errors: Mapping[str, np.ndarray], floor: Mapping[str, float]) -
 def batch_scale(cells: Mapping[tuple[str, str, str], Interval]) -> Claim:
     """One half inside the interval where theory says chance, above 0.7 in every other cell.
 
+    Undecided where the positive control, the network without norm, did not learn.
     cells: (norm, design, mode) -> interval of the accuracy.
     """
     blind = {key: bool(inside(0.5, cells[key])) for key in cells if key[:2] in CHANCE}
     learns = [cells[key].low > 0.7 for key in cells if key not in blind]
     return Claim(
         "capacity-batch-scale",
-        verdict(all(blind.values()) and all(learns)),
+        verdict(all(blind.values()) and all(learns), tested=learned(cells)),
         f"Accuracy with BN: {_with_ends(cells['BN', 'batch', 't'])} if the batch shares the scale, "
         f"{cells['BN', 'sample', 't'].estimate:.3f} if each row has its own; chance inside "
         f"{sum(blind.values())} of {len(blind)} intervals, {sum(learns)} of {len(learns)} other "
@@ -112,19 +122,29 @@ def batch_scale(cells: Mapping[tuple[str, str, str], Interval]) -> Claim:
     )
 
 
-def any_information(error: float, kinks: Claim, lost: Interval) -> Claim:
+def learned(cells: Mapping[tuple[str, str, str], Interval]) -> bool:
+    """Whether the positive control read the scale that the batch shares."""
+    return cells["plain", "batch", "e"].low > 0.7
+
+
+def any_information(
+    error: float, kinks: Claim, cells: Mapping[tuple[str, str, str], Interval]
+) -> Claim:
     """A fixed location and scale come back, a scale that the batch shares does: both, one, none.
 
-    error: of the normalized output with both, as a share of the target's variance.  kinks:
-    `beta_restores`.  lost: accuracy with BN where the batch shares the scale.
+    Undecided where a control did not learn.  error: of the normalized output with both, as a share
+    of the target's variance.  kinks: `beta_restores`.  cells: as `batch_scale` takes them.
     """
-    restored = 2 - VERDICTS.index(kinks.verdict)
+    tested = learned(cells) and error < RETURNED and kinks.verdict != UNDECIDED
+    restored, lost = {"holds": 2, "partly": 1}.get(kinks.verdict, 0), cells["BN", "batch", "t"]
+    back, kept = error < RETURNED, lost.low > 0.5
     return Claim(
         "capacity-any-information",
-        count([error < 0.02 and restored == 2, lost.low > 0.5]),
-        f"A fixed location and scale come back (output error {error:.2%} of the variance; kinks in "
-        f"{restored} of 2 tasks); a scale shared by the batch does not (accuracy "
-        f"{lost.estimate:.3f} in training mode, gamma and beta trained).",
+        count([back and restored == 2, kept], tested=tested),
+        f"A fixed location and scale {'come' if back else 'do not come'} back (output error "
+        f"{error:.2%} of the variance; kinks in {restored} of 2 tasks); a scale shared by the "
+        f"batch {'does' if kept else 'does not'} (accuracy {lost.estimate:.3f} in training mode, "
+        "gamma and beta trained).",
     )
 
 
@@ -172,6 +192,11 @@ def compare(runs: Iterable[Run], against: str = "both") -> list[Compared]:
     return compared
 
 
+def beats(run: Run, chance: float) -> bool:
+    """Whether a row learned: a quarter of the way from the most frequent class to no error."""
+    return float(np.mean(run["accuracy"])) > chance + (1 - chance) / 4
+
+
 class Judged(NamedTuple):
     """The runs that verdicts are taken over, and whose they are."""
 
@@ -179,16 +204,20 @@ class Judged(NamedTuple):
     runs: Sequence[Run]
     table: list[Compared]  # each against both
     contradicted: int  # comparisons that this run and the stored one decide in opposite directions
+    tested: bool = True
 
 
-def judge(runs: Sequence[Run], stored: Sequence[Run]) -> Judged:
-    """The stored table, unless there is none or these runs contradict it; then these runs."""
+def judge(runs: Sequence[Run], stored: Sequence[Run], *, learned: bool = True) -> Judged:
+    """The stored table, unless there is none or these runs contradict it; then these runs.
+
+    learned: whether the networks with both did; runs that learned nothing contradict nothing.
+    """
     ours, full = compare(runs), compare(stored) if stored else []
     decided = {row[:3]: row.verdict for row in full}
     opposed = sum({row.verdict, decided.get(row[:3])} == {"worse", "better"} for row in ours)
-    if stored and not opposed:
+    if stored and not (opposed and learned):
         return Judged("the stored table", stored, full, 0)
-    return Judged("this run", runs, ours, opposed)
+    return Judged("this run", runs, ours, opposed, learned)
 
 
 def fell(table: Iterable[Compared], arm: str) -> dict[str, int]:
@@ -199,9 +228,10 @@ def fell(table: Iterable[Compared], arm: str) -> dict[str, int]:
 
 def ablation(judged: Judged) -> Claim:
     """Normalize-only worse than both: in most rows, in some, in none."""
+    needed = majority(row.verdict == "worse" for row in judged.table if row.arm == "none")
     return Claim(
         "capacity-ablation",
-        majority(row.verdict == "worse" for row in judged.table if row.arm == "none"),
+        needed if judged.tested else UNDECIDED,
         f"Normalize-only against both, rows of {judged.source}: {_tally(judged.table, 'none')}; "
         f"{len(judged.table)} comparisons; contradicted by this run: {judged.contradicted}.",
     )
@@ -214,7 +244,7 @@ def affine_alone(judged: Judged) -> Claim:
     beaten = majority(row.verdict == "better" for row in to_affine if row.arm == "none")
     return Claim(
         "capacity-affine-alone",
-        verdict(alike, beaten != "holds"),
+        verdict(alike and judged.tested, beaten != "holds", tested=judged.tested),
         f"Rows of {judged.source}: normalize-only against affine {_tally(to_affine, 'none')}; "
         f"affine against both {_tally(judged.table, 'affine')}.",
     )
@@ -223,13 +253,15 @@ def affine_alone(judged: Judged) -> Claim:
 def logit_floor(gap: float, over: Mapping[str, np.ndarray]) -> Claim:
     """Attained by one-hot logits; none and beta not under it, gamma and both under it.
 
+    Undecided where not even the network without norm gets under it.
     gap: between one-hot logits and the floor.  over: arm -> training cross-entropy / floor, (S,).
     """
     stays = min(over[arm].min() for arm in ("none", "beta"))
     goes = max(over[arm].mean() for arm in ("gamma", "both"))
+    sound = gap <= 1e-10 and stays >= 0.98
     return Claim(
         "capacity-logit-floor",
-        verdict(gap <= 1e-10 and stays >= 0.98 and goes < 1),
+        verdict(sound and goes < 1, tested=over["plain"].mean() < 1 or not sound),
         f"One-hot logits attain the floor to {gap:.1e}; training cross-entropy of none and beta at "
         f"least {stays:.3f} of it, mean of gamma and both at most {goes:.3f}.",
     )
@@ -270,17 +302,20 @@ def gains(runs: Iterable[Run]) -> dict[tuple[str, str], tuple[Paired, bool]]:
 def train_only_affine(runs: Sequence[Run], stored: Sequence[Run]) -> Claim:
     """Settings that count: all, some, none; of the stored runs unless these contradict them.
 
-    They do where intervals of the same setting lie on opposite sides of 0.
+    They do where intervals of the same setting lie on opposite sides of 0.  Undecided without a
+    stored run where even training everything does not beat chance.
     """
+    whole = next((r for r in runs if r["subset"] == "all"), None)
+    learned = whole is None or beats(whole, whole["chance"])
     ours, full = gains(runs), gains(stored)
     both = [(ours[setting][0], full[setting][0]) for setting in ours if setting in full]
-    opposed = any(a.low > 0 > b.high or b.low > 0 > a.high for a, b in both)
+    opposed = learned and any(a.low > 0 > b.high or b.low > 0 > a.high for a, b in both)
     taken = full if full and not opposed else ours
     source = "the stored table" if taken is full else "this run"
     differences = "; ".join(_with_ends(points, 1) for points, _ in taken.values())
     return Claim(
         "capacity-train-only-affine",
-        count(counts for _, counts in taken.values()),
+        count((counts for _, counts in taken.values()), tested=learned or taken is full),
         f"Gamma and beta minus as many random weights, in points, settings of {source}: "
         f"{differences}. In this run: {_with_ends(next(iter(ours.values()))[0], 1)}.",
     )

@@ -425,6 +425,11 @@ def arm_spec(arm: str, architecture: str, rows: data.Split, width: int) -> Spec:
     return Spec(sizes, output_norm=options["norm"] if logits else "none", **options)
 
 
+def most_frequent(y: np.ndarray) -> float:
+    """Share of the most frequent class, mean over seeds.  y: (S, n)."""
+    return float(np.mean([np.bincount(labels).max() / len(labels) for labels in y]))
+
+
 def run_arm(
     row: tuple[str, str, str], rows: data.Split, seeds: Sequence[int], *, width: int, **how: Any
 ) -> Run:
@@ -456,7 +461,7 @@ def run_subset(
     trained = (masks[k][0].sum() if k in masks else net.params[k][0].numel() for k in names)
     of_row |= {"trained": int(sum(trained))}
     facts = _fit(net, rows, **how, choose=len(how["rates"]) > 1, **ADAM, **part)
-    facts |= {"chance": float(np.mean([np.bincount(y).max() / len(y) for y in rows.y_test]))}
+    facts |= {"chance": most_frequent(rows.y_test)}
     return of_row | facts | _shape_of_scales(net) | training.scores(net, rows)
 
 

@@ -17,13 +17,14 @@ def kink(ranks=(3, 3, 2), lowest=0.99, gamma=1e-10):
 
 
 def scores(limit=0.5, **score):
-    filled = {arm: np.array(score.get(arm, [0.5, 0.5, 0.5])) for arm in ("none", "gamma", "beta")}
+    usual = {"none": [0.5] * 3, "gamma": [0.5] * 3, "beta": [0.5] * 3, "both": [0.9] * 3}
+    filled = {arm: np.array(values) for arm, values in (usual | score).items()}
     return Arms({}, filled, np.full(3, limit))
 
 
 DEEP, OVER = scores(none=[0.6, 0.6, 0.51]), scores(gamma=[0.5, 0.5, 0.501])
-WAVE, LOST = scores(beta=[0.1, 0.12, 0.1]), scores(beta=[0.1, 0.9, 0.1])
-BAND, UNDER = scores(beta=[0.9, 0.92, 0.9]), scores(0.95, beta=[0.9, 0.92, 0.9])
+WAVE, LOST = (scores(beta=[0.1, last, 0.1], both=[0.1] * 3) for last in (0.12, 0.9))
+BAND, UNDER = scores(beta=[0.9, 0.92, 0.9]), scores(0.95, beta=[0.9, 0.92, 0.9], both=[0.96] * 3)
 
 
 def linear(*quadrature):
@@ -31,8 +32,9 @@ def linear(*quadrature):
     return decide.linear_regime(shares.set_axis(["a", "b"]))
 
 
-def floor(*errors):
-    return decide.output_floor({"gamma": np.array(errors)}, {"gamma": 9.0})
+def floor(*errors, both=0.5):
+    found = {"gamma": np.array(errors), "both": np.array([both, both])}
+    return decide.output_floor(found, {"gamma": 9.0, "both": 0.0})
 
 
 def scale(**at):
@@ -43,19 +45,22 @@ def scale(**at):
     return decide.batch_scale({k: chance if k[:2] in CHANCE else learned for k in keys} | given)
 
 
-def information(error, restored, low):
+def information(error, restored, low, control=0.71):
     kinks = Claim("capacity-beta-restores", restored, "Evidence.")
-    return decide.any_information(error, kinks, Interval(low, low, low))
+    cells = {("BN", "batch", "t"): low, ("plain", "batch", "e"): control}
+    ends = {key: Interval(end, end, end) for key, end in cells.items()}
+    return decide.any_information(error, kinks, ends)
 
 
-def logits(gap, stays, goes):
-    least, mean = np.array([stays, 2.0]), np.array([goes, goes])
-    return decide.logit_floor(gap, {"none": least, "beta": least, "gamma": mean, "both": mean})
+def logits(gap, stays, goes, plain=0.5):
+    over = dict.fromkeys(("none", "beta"), np.array([stays, 2.0]))
+    over |= dict.fromkeys(("gamma", "both"), np.array([goes, goes]))
+    return decide.logit_floor(gap, over | {"plain": np.array([plain])})
 
 
-def needed(*verdicts):
+def needed(*verdicts, tested=True):
     rows = [decide.Compared("d", str(i), "none", 0, 0, 0, 1, v) for i, v in enumerate(verdicts)]
-    return decide.ablation(decide.Judged("this run", [], rows, 0))
+    return decide.ablation(decide.Judged("this run", [], rows, 0, tested))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +73,11 @@ def needed(*verdicts):
         (decide.band_ceiling([scores(), scores()], DEEP), "holds"),
         (decide.band_ceiling([scores(), OVER], DEEP), "fails"),  # one seed over it at depth one
         (decide.band_ceiling([scores()], scores(none=[0.6, 0.6, 0.5])), "fails"),  # or not at two
+        (decide.band_ceiling([scores()], scores(both=[0.6, 0.6, 0.5])), "undecided"),
+        (decide.band_ceiling([OVER], scores(both=[0.6, 0.6, 0.5])), "fails"),
         (decide.beta_restores(WAVE, BAND), "holds"),
+        (decide.beta_restores(LOST._replace(limit=np.full(3, 0.1)), BAND), "undecided"),
+        (decide.beta_restores(LOST, scores(0.9, both=[0.9] * 3)), "undecided"),
         (decide.beta_restores(WAVE, UNDER), "partly"),
         (decide.beta_restores(LOST, BAND), "partly"),
         (decide.beta_restores(LOST, UNDER), "fails"),
@@ -78,13 +87,17 @@ def needed(*verdicts):
         (floor(9.5, 9.5), "holds"),  # 0.5 is 2 % of 25
         (floor(9.51, 9.51), "partly"),
         (floor(9.0 - 1e-8, 9.0), "fails"),
+        (floor(9.0 - 1e-8, 9.0, both=0.51), "fails"),
+        (floor(9.0, 9.0, both=0.51), "undecided"),
         (scale(), "holds"),
         (scale(BN=(0.5, 0.5, 0.6)), "holds"),
         (scale(BN=(0.56, 0.51, 0.6)), "fails"),
-        (scale(plain=(0.8, 0.7, 0.9)), "fails"),
+        (scale(plain=(0.8, 0.7, 0.9)), "undecided"),
         (information(0.019, "holds", 0.51), "holds"),
         (information(0.019, "holds", 0.5), "partly"),
-        (information(0.02, "holds", 0.51), "partly"),
+        (information(0.02, "holds", 0.51), "undecided"),
+        (information(0.019, "holds", 0.5, control=0.7), "undecided"),
+        (information(0.019, "undecided", 0.5), "undecided"),
         (information(0.019, "partly", 0.5), "fails"),
         (decide.absorption({"a": 1e-12}, {"b": 0.0011}), "holds"),
         (decide.absorption({"a": 1.1e-12}, {"b": 0.0011}), "fails"),
@@ -93,9 +106,12 @@ def needed(*verdicts):
         (logits(2e-10, 0.98, 0.99), "fails"),
         (logits(1e-10, 0.979, 0.99), "fails"),
         (logits(1e-10, 0.98, 1.0), "fails"),
+        (logits(1e-10, 0.98, 1.0, plain=1.0), "undecided"),
+        (logits(2e-10, 0.98, 1.0, plain=1.0), "fails"),
         (needed("worse", "worse", "equivalent"), "holds"),
         (needed("worse", "equivalent"), "partly"),
         (needed("equivalent", "undecided"), "fails"),
+        (needed("equivalent", "undecided", tested=False), "undecided"),
     ],
 )
 def test_a_rule_turns_at_its_edge(claim, verdict):
@@ -140,6 +156,9 @@ def test_a_run_that_contradicts_the_stored_table_takes_its_place():
     assert decide.judge(low, high)[::3] == ("this run", 1)
     assert decide.judge(low, high).runs is low
     assert decide.judge(low, []).source == "this run"
+    untrained = decide.judge(low, high, learned=False)
+    assert (untrained.source, untrained.tested) == ("the stored table", True)
+    assert not decide.judge(low, [], learned=False).tested
 
 
 def trained(subset, accuracy, chance=0.1):
@@ -159,6 +178,14 @@ def test_subsets_must_beat_random_weights_and_chance():
     assert "settings of this run" in decide.train_only_affine(win, lose).evidence
     other = [row | {"setting": "3 x 128"} for row in lose]
     assert decide.train_only_affine(win, win + other).verdict == "partly"
+
+
+def test_what_did_not_learn_is_undecided_and_what_is_said_follows_the_number():
+    flat = [trained(subset, [0.3] * 3) for subset in ("gamma, beta", "random weights", "all")]
+    assert decide.train_only_affine(flat, []).verdict == "undecided"
+    assert decide.train_only_affine([*flat[:2], trained("all", [0.4] * 3)], []).verdict == "fails"
+    assert "do not come back (output error 101.70%" in information(1.017, "fails", 0.5).evidence
+    assert "by the batch does (accuracy" in information(0.019, "holds", 0.51).evidence
 
 
 def test_the_summary_marks_verdict_edge_and_divergence():
