@@ -11,7 +11,7 @@ import pandas as pd
 from bnlib import meanings, parameters
 from bnlib.chains import maclaurin_bound
 from bnlib.chapters.chains import decide, figures, measure
-from bnlib.parameters import parameter
+from bnlib.parameters import different, parameter
 from bnlib.results import Record, Section
 
 
@@ -23,7 +23,7 @@ class Settings(parameters.Settings):
     seeds: int = parameter(20, 4, 1000)
     draws: int = parameter(10, 2, 1000)
     weight_mean: float = parameter(1.1, 1.02, 1.5)
-    scalar_depths: list = parameter([2, 4, 6, 8, 10, 15, 20, 30], 2, 60)
+    scalar_depths: list = parameter([2, 4, 6, 8, 10, 15, 20, 30], 2, 60, rule=different(2))
     r_values: list = parameter([0.1, 0.5, 1.0, 2.0], 0.001, 20.0)
     bound_draws: int = parameter(2000, 100, 1_000_000)
     r_matched: float = parameter(0.5, 0.01, 2.0)

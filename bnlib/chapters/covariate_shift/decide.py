@@ -6,6 +6,7 @@ the network without norm on the same seed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -119,13 +120,13 @@ class Gain(NamedTuple):
 def gains(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
     """G = log loss(none) - log loss(bn), kept = (log loss(none) - log loss(noisy bn)) / G, medians.
 
-    Over the seeds on which all three end finite.  Raises ValueError where fewer than 2 are left.
+    Over the seeds on which all three end finite, NaN where fewer than 2 do.
     """
     logs = frame[np.isfinite(frame.loss)].assign(loss=lambda rows: np.log(rows.loss))
     wide = logs.pivot_table(index="seed", columns="arm", values="loss")
     wide = wide.reindex(columns=["none", "bn", "noisy bn"]).dropna()
     if len(wide) < 2:
-        raise ValueError(f"expected 2 seeds on which every arm ends finite, got {len(wide)}")
+        return Gain(*[statistics.Interval(math.nan, math.nan, math.nan)] * 2)
     gain, noisy = ((wide["none"] - wide[arm]).to_numpy() for arm in ("bn", "noisy bn"))
     picks = np.random.default_rng(0).integers(len(gain), size=(resamples, len(gain)))
     ratios = _share(np.median(noisy[picks], axis=1), np.median(gain[picks], axis=1))
@@ -144,14 +145,14 @@ def _share(part: Any, whole: Any) -> np.ndarray:
 def noise_harmless(gain: Gain, depth: int) -> Claim:
     """holds: kept >= 0.8; partly: >= 0.3; fails: below.
 
-    Not testable unless the interval of G lies above 0, as there is nothing to keep: then "partly".
+    Undecided unless the interval of G lies above 0: there is nothing to keep.
     """
     (estimate, low, high), kept = gain
     testable = low > 0
     return Claim(
         "noise-harmless",
         verdicts.verdict(
-            testable and kept.estimate >= KEPT[0], not testable or kept.estimate >= KEPT[1]
+            testable and kept.estimate >= KEPT[0], kept.estimate >= KEPT[1], tested=testable
         ),
         f"L = {depth}: BN gains {estimate:.2f} ({low:.2f} to {high:.2f}) "
         f"in log loss; noisy BN keeps {kept.estimate:.2f} ({kept.low:.2f} to "

@@ -180,14 +180,13 @@ def normal_rows(given: Settings) -> Section:
     measured = {m: measure.normal_rows(m, given) for m in given.batch_sizes}
     rows = {m: row for m, (_, row) in measured.items()}
     panel = pd.DataFrame.from_dict(rows, orient="index").rename_axis("m")
-    critical = float(stats.kstwo.ppf(0.99, given.draws))
     samples = {m: sample for m, (sample, _) in measured.items()}
     densities, t = {m: measure.density(m) for m in samples}, np.linspace(-3.5, 3.5, 201)
     bell = t, stats.norm.pdf(t)
     return Section(
         values=panel,
         records=tuple(Record(f"law-to-normal-{m}", v) for m, v in panel["law to normal"].items()),
-        claims=(decide.beta_marginal(panel, critical, given.draws),),
+        claims=(decide.beta_marginal(panel, 5 * given.draws),),
         tables={"panel": panel.assign(**{"2(1 - E s_m)": 2 * (1 - panel["E s_m"])}).round(4)},
         figures={"laws": lambda: figures.laws(samples, densities, bell)},
     )

@@ -66,17 +66,19 @@ def train_leading(ratios: np.ndarray, largest: int) -> Claim:
     """ratios: exact law over its leading term, (populations, sizes from 64 rows to the largest)."""
     ratio = dict(zip(POPULATIONS, ratios, strict=True))
     near = {name: bool((np.abs(r - 1) <= 0.05).all()) for name, r in ratio.items()}
+    far = [name for name in near if not near[name]]
     apart = [
         f"{name} ({r[0]:.2f} of it at m = 64, {r[-1]:.2f} at {largest})"
         for name, r in ratio.items()
-        if not near[name]
+        if name in far
     ]
     return Claim(
         "identity-train-leading",
         count(near.values()),
         "From m = 64 on, exact law within 5 % of the leading term for "
-        f"{', '.join(name for name in near if near[name])}; not for "
-        f"{'; '.join(apart)}, which has no sixth moment.",
+        + (", ".join(name for name in near if near[name]) or "no population")
+        + (f"; not for {'; '.join(apart)}" if apart else "")
+        + (", which has no sixth moment." if far == ["Student t5"] else "."),
     )
 
 

@@ -22,7 +22,7 @@ KERNELS = {
     "center first": "two-pass",
     "folded": "folded",
     "mean to extra digits": "recentred",
-    "PyTorch": "torch",
+    "PyTorch, one thread": "torch",  # more would add up in another order
 }
 OFFSETS = (0, 1, 1e2, 1e4, 1e6, 1e7)  # |mu| / sigma
 CHANNELS, RATE = 16, 0.1  # of the descent: channels a seed, learning rate
@@ -57,6 +57,7 @@ def restoring_error(x: np.ndarray, kernel: str, *, eps: float) -> np.ndarray:
     return np.abs(y - x).max(axis=0)
 
 
+@training.one_thread()
 @training.one_thread()
 def worst_errors(seed: int, seeds: int, offsets: Sequence[float] = OFFSETS) -> pd.DataFrame:
     """Largest `restoring_error` in sigma over seeds: a row a (dtype, kernel), a column an offset.

@@ -18,7 +18,7 @@ from bnlib.chapters.learning_rate.measure import LADDER, RESET, SCALE_FREE, Benc
 from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
 from bnlib.parameters import expect, names, parameter
-from bnlib.results import Section, recorded
+from bnlib.results import Record, Section, recorded
 from bnlib.statistics import Interval, rows_with
 
 SHOWN = ("none", "orthogonal", "layer-norm", "frozen", "bn", "bn-no-affine")
@@ -150,7 +150,7 @@ def larger_rates(trained: Networks) -> Section:
     depths, lines = measure.by_depth(judged, SHOWN)
     return Section(
         records=recorded({**factors, "depth-shallow": least, "depth-deep": most}),
-        claims=(decide.larger_rates(ratio, run, source),),
+        claims=(decide.larger_rates(ratio, run, source, trained=bool(judged.passing.max() > 0)),),
         tables={"ratios": pd.DataFrame(columns).fillna("")},
         figures={"depth": lambda: figures.over_depth(depths, lines, trained.plan.rates[-1])},
     )
@@ -186,7 +186,7 @@ def prediction(trained: Networks) -> Section:
     table = pd.DataFrame(text).reindex(list(measure.DIRECTIONS), level=1)
     return Section(
         values=rho,
-        records=recorded(numbers) + recorded(censored, "percent"),
+        records=_told(numbers) + recorded(censored, "percent"),
         claims=tuple(claims),
         tables={"correlations": table},
         figures={
@@ -211,7 +211,7 @@ def variants(trained: Networks, rho: Mapping[str, pd.DataFrame]) -> Section:
         }
     text = pd.DataFrame({name: decide.shown(table.loc[rows]) for name, table in tried.items()}).T
     columns = pd.MultiIndex.from_tuples(rows)
-    return Section(records=recorded(numbers), tables={"variants": text.reindex(columns=columns)})
+    return Section(records=_told(numbers), tables={"variants": text.reindex(columns=columns)})
 
 
 def mechanism(trained: Networks) -> Section:
@@ -246,7 +246,7 @@ def mechanism(trained: Networks) -> Section:
     reset = {name: rate[name + RESET].to_numpy() for name in resets}
     marks = {name: (share[name], middle) for name, middle in free.mean().to_dict().items()}
     return Section(
-        records=recorded(numbers),
+        records=_told(numbers),
         claims=tuple(claims),
         tables={
             "arms": measure.overview(climbed, ["arm"], plan.rates).drop(columns="never"),
@@ -332,6 +332,12 @@ def run(given: Settings) -> dict[str, Section]:
         "bad_starts": bad_starts(trained.values),
         "other_data": other_data(given),
     }
+
+
+def _told(numbers: Mapping[str, Any]) -> tuple[Record, ...]:
+    """Records of what could be measured: data that nothing learns order no rates."""
+    ends = {k: getattr(v, "low", v) for k, v in numbers.items()}
+    return recorded({k: v for k, v in numbers.items() if ends[k] == ends[k]})
 
 
 def _scaled(interval: Any, scale: Callable[[Any], Any]) -> Interval:

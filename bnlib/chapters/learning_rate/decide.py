@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bnlib.chapters.learning_rate import measure
-from bnlib.results import Claim
+from bnlib.results import UNDECIDED, Claim
 from bnlib.statistics import Interval, rows_with
 from bnlib.verdicts import above, count, verdict
 
@@ -47,9 +47,12 @@ def shown(rows: pd.DataFrame) -> pd.Series:
     return pd.Series([BRACKETS.format(*interval) for interval in intervals], index=rows.index)
 
 
-def larger_rates(ratio: pd.DataFrame, run: pd.DataFrame, source: str) -> Claim:
+def larger_rates(
+    ratio: pd.DataFrame, run: pd.DataFrame, source: str, *, trained: bool = True
+) -> Claim:
     """holds: BN's paired gain has an interval above 0 at every depth.  partly: at some.
 
+    Undecided unless `trained`: some rate reached the threshold in some network.
     ratio: a row a depth, of the judged networks; run: of this run's.
     """
     rows = ratio[["estimate", "low", "high"]].itertuples()
@@ -58,7 +61,7 @@ def larger_rates(ratio: pd.DataFrame, run: pd.DataFrame, source: str) -> Claim:
         f"ReLU, over {source}: log2 of the ratio is {gains}; "
         f"above 0 at {(run.low > 0).sum()} of {len(run)} depths of this run."
     )
-    return Claim("larger-rates-with-bn", count(ratio.low > 0), evidence)
+    return Claim("larger-rates-with-bn", count(ratio.low > 0, tested=trained), evidence)
 
 
 def prediction(name: str, rho: pd.DataFrame) -> tuple[str, Interval]:
@@ -89,8 +92,11 @@ def by_interaction(order: measure.Order) -> str:
     """Do arms with less interaction tolerate larger steps?
 
     holds: the interval of tau lies above 0, and the arm with the least interaction gains at least
-    half of what BN gains.  partly: one of the two.  fails: otherwise.
+    half of what BN gains.  partly: one of the two.  fails: otherwise.  Undecided where BN gains
+    nothing.
     """
+    if order.bn_gain <= 0:
+        return UNDECIDED
     return count([order.tau.low > 0, order.gain >= order.bn_gain / 2])
 
 
@@ -104,8 +110,11 @@ def interaction_is_mechanism(order: measure.Order, run: measure.Order, source: s
 
 
 def self_tuning(share: float) -> str:
-    """holds: resetting norms takes more than 1/2 of BN's gain.  partly: more than 1/10."""
-    return verdict(share > 0.5, share > 0.1)
+    """holds: resetting norms takes more than 1/2 of BN's gain.  partly: more than 1/10.
+
+    Undecided where BN gains nothing: then the share is NaN.
+    """
+    return UNDECIDED if share != share else verdict(share > 0.5, share > 0.1)
 
 
 def rate_is_mechanism(lost: Interval, run: Interval, source: str) -> Claim:

@@ -409,7 +409,10 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
     for name, x in zip(DIRECTIONS, rows.T, strict=False):
         inside = within_group(x, rows[:, -1], clusters)
         inside = inside[np.isfinite(inside)]
-        rho.loc[(name, "within"), :] = list(_interval(inside, range(len(inside)), np.mean))
+        if len(inside) > 1:
+            rho.loc[(name, "within"), :] = list(_interval(inside, range(len(inside)), np.mean))
+        else:
+            rho.loc[(name, "within"), :] = np.nan
     return rho.drop(index=("baseline", "partial"))
 
 
@@ -497,7 +500,7 @@ def _p_over_arms(share: np.ndarray, rate: np.ndarray) -> float:
 def explained(frame: pd.DataFrame, arm: str = "bn") -> statistics.Interval:
     """Share of an arm's gain that resetting the weight norms takes away, seeds resampled.
 
-    1 - mean log2(reset / none) / mean log2(arm / none)
+    1 - mean log2(reset / none) / mean log2(arm / none), NaN where the arm gains nothing.
     """
     rate = wide(frame)
     pairs = np.stack([rate[arm + RESET] - rate["none"], rate[arm] - rate["none"]], 1)
@@ -506,7 +509,8 @@ def explained(frame: pd.DataFrame, arm: str = "bn") -> statistics.Interval:
         reset, whole = pairs.mean(0)
         return float(1 - reset / whole) if whole else 0.0
 
-    return _interval(pairs, range(len(pairs)), lost)
+    told = pairs[:, 1].mean() > 0
+    return _interval(pairs, range(len(pairs)), lost) if told else statistics.Interval(*[np.nan] * 3)
 
 
 def orders(frame: pd.DataFrame) -> pd.DataFrame:

@@ -29,18 +29,18 @@ def bounded(used):
     )
 
 
-def defeated(*useful):
+def defeated(*useful, depth=8):
     cells = pd.MultiIndex.from_product([["gaussian"], [0.8, 1.2]])
-    return decide.depth_defeats_prediction(pd.Series(useful, cells), 0.5, 8)
+    return decide.depth_defeats_prediction(pd.Series(useful, cells), 0.5, depth)
 
 
 def vectors(*gradients):
     return decide.lower_layers_inert_vectors(np.array(gradients), 1e-15)
 
 
-def gain(low, high):
+def gain(low, high, widths=(4, 16)):
     ends = Interval(np.array([0.5, 0.0]), np.array(low), np.array(high))
-    return decide.two_moments_only(ends, [4, 16], 4)
+    return decide.two_moments_only(ends, list(widths), 4)
 
 
 def orders(*taylor):
@@ -66,6 +66,7 @@ def orders(*taylor):
         (defeated(0.5, 1.5), "fails"),
         (defeated(0.49, 1.5), "partly"),
         (defeated(0.49, 1.51), "holds"),
+        (defeated(0.5, 1.5, depth=7), "undecided"),
         (decide.lower_layers_inert(1e-12, 1e-12, 0.1, 4), "holds"),
         (decide.lower_layers_inert(2e-12, 0.0, 0.1, 4), "fails"),
         (decide.lower_layers_inert(0.0, 2e-12, 0.1, 4), "fails"),
@@ -76,6 +77,7 @@ def orders(*taylor):
         (gain([2e-6, 0], [1, 1e-6]), "partly"),  # a gain below full width, none there
         (gain([1e-6, 0], [1, 1e-6]), "fails"),  # undecided below full width
         (gain([2e-6, 2e-6], [1, 1]), "fails"),
+        (gain([2e-6, 2e-6], [1, 1], widths=(4, 8)), "undecided"),
         (gain([0, 2e-6], [1e-6, 1]), "fails"),  # a gain at full width only
         (orders(1.0, 1.0), "holds"),
         (orders(0.8, 0.8), "fails"),  # one pair of meanings apart is enough

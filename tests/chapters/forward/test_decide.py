@@ -42,8 +42,8 @@ def test_a_rule_turns_at_its_edge(claim, expected):
 )
 def test_the_law_holds_below_the_critical_distance_and_inside_every_interval(low, ks, expected):
     columns = {"-6/(m+1)": [-2.0, -1.2], "low": [low, -1.3], "high": [-2, -1.1]}
-    panel = pd.DataFrame(columns | {"KS to law": [0.05, ks]}, [2, 4])
-    assert decide.beta_marginal(panel, 0.2, 9).verdict == expected
+    panel = pd.DataFrame(columns | {"KS to law": [0.05, ks], "critical": 0.2}, [2, 4])
+    assert decide.beta_marginal(panel, 9).verdict == expected
 
 
 def noise(missed=0, torch_missed=0):

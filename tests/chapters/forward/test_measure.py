@@ -1,10 +1,11 @@
 """Channels at the right places, shapes of distributions, laws at values known by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from bnlib.chapters.forward import measure
+from bnlib.chapters.forward import Settings, decide, measure
 
 
 def net(images, hook):
@@ -57,3 +58,11 @@ def test_a_small_weight_lags_by_the_formula_and_stays_in_its_band():
     for paths, center, half, _ in (drift.constant, drift.drifting):
         assert paths.shape == (400, 4)
         assert np.mean(np.abs(paths.T - center) <= half) > 0.9
+
+
+def test_a_proved_law_holds_for_every_seed():
+    for seed in range(40):
+        given = Settings(seed=seed, draws=1000)
+        rows = {m: measure.normal_rows(m, given)[1] for m in (2, 4, 8)}
+        panel = pd.DataFrame.from_dict(rows, orient="index")
+        assert decide.beta_marginal(panel, 5000).verdict == "holds", seed
