@@ -19,8 +19,9 @@ if TYPE_CHECKING:  # a section is read without pandas and Matplotlib, too
 
 RECORD_MIME = "application/vnd.bnlib.record+json"
 CLAIM_MIME = "application/vnd.bnlib.claim+json"
-VERDICTS = ("holds", "partly", "fails")
 UNDECIDED = "undecided"  # the run could not test it, or a number that decides is none
+NOT_POSED = "not well posed"  # as it stands nothing can decide it
+VERDICTS = ("holds", "partly", "fails", UNDECIDED, NOT_POSED)
 SPELLED = "-interval"  # `<key>-interval` spells, for prose, the ends of the interval of `<key>`
 
 Value = bool | int | float | str | list
@@ -90,7 +91,7 @@ class Claim:
     def __post_init__(self) -> None:
         _check_slug("claim id", self.id)
         what = f"claim {self.id!r}"
-        if self.verdict not in (*VERDICTS, UNDECIDED):
+        if self.verdict not in VERDICTS:
             raise ValueError(f"{what}: expected a verdict out of {VERDICTS}, got {self.verdict!r}")
         if re.search(r"\bnan\b", self.evidence):
             object.__setattr__(self, "verdict", UNDECIDED)
@@ -99,8 +100,9 @@ class Claim:
 
     def publish(self) -> None:
         """Hand the claim to the book, as a badge that links point at: `#claim-<id>`."""
+        kind = self.verdict.replace(" ", "-")
         badge = (
-            f'<div class="bn-claim bn-claim-{self.verdict}" id="claim-{self.id}" role="note">'
+            f'<div class="bn-claim bn-claim-{kind}" id="claim-{self.id}" role="note">'
             f'<strong class="bn-claim-verdict">{self.verdict}</strong> '
             f'<a class="bn-claim-id" href="#claim-{self.id}"><code>{self.id}</code></a> '
             f'<span class="bn-claim-evidence">{html.escape(self.evidence)}</span></div>'

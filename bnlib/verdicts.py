@@ -46,15 +46,14 @@ def majority(right: Iterable[Any]) -> str:
 
 
 def above(interval: Any, threshold: float, partly: float | None = None) -> str:
-    """holds: the interval lies above the threshold.  partly: above the lower one.  fails: else."""
-    low = np.asarray(interval.low)
-    return verdict((low > threshold).all(), partly is not None and (low > partly).all())
+    """holds: the interval lies above the threshold.  partly: above the lower one.
 
-
-def below(interval: Any, threshold: float, partly: float | None = None) -> str:
-    """holds: the interval lies below the threshold.  partly: below the upper one.  fails: else."""
-    high = np.asarray(interval.high)
-    return verdict((high < threshold).all(), partly is not None and (high < partly).all())
+    fails: it ends below the lowest.  undecided: the lowest lies inside.
+    """
+    low, high = np.asarray(interval.low), np.asarray(interval.high)
+    lowest = threshold if partly is None else partly
+    word = verdict((low > threshold).all(), partly is not None and (low > lowest).all())
+    return UNDECIDED if word == "fails" and (high > lowest).all() else word
 
 
 def inside(truth: Any, interval: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from bnlib.results import VERDICTS
 from bookbuild.sphinx_ext import chapters
-from bookbuild.sphinx_ext.ledger import Entry, join, register
+from bookbuild.sphinx_ext.ledger import Entry, join, register, verdict_class
 from bookbuild.sphinx_ext.tables import table
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,6 @@ def _verdicts(slug: str, entries: list[Entry]) -> list[nodes.Node]:
     found = Counter(e.found.get("verdict") for e in entries if e.claim["chapter"] == slug)
     chips: list[nodes.Node] = []
     for verdict in (v for v in VERDICTS if found[v]):
-        classes = ["verdict", f"verdict-{verdict}"]
+        classes = ["verdict", verdict_class(verdict)]
         chips += [nodes.inline("", f"{found[verdict]} {verdict}", classes=classes), nodes.Text(" ")]
     return [nodes.paragraph("", "", *chips)]

@@ -169,9 +169,14 @@ def _verdict(entry: Entry) -> list[nodes.Node]:
     ]
 
 
+def verdict_class(verdict: str) -> str:
+    """The class that colors a verdict."""
+    return f"verdict-{verdict.replace(' ', '-')}"
+
+
 def _link(entry: Entry) -> nodes.reference:
     verdict = entry.found["verdict"]
-    link = nodes.reference("", verdict, internal=True, classes=["verdict", f"verdict-{verdict}"])
+    link = nodes.reference("", verdict, internal=True, classes=["verdict", verdict_class(verdict)])
     link[_LINK] = (entry.docname, f"claim-{entry.claim['id']}")
     link["refuri"] = ""
     return link

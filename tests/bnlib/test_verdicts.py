@@ -45,16 +45,25 @@ def test_a_majority_is_more_than_half(right, expected):
 
 
 @pytest.mark.parametrize(
-    ("low", "expected"), [(0.31, "holds"), (0.3, "partly"), (0.01, "partly"), (0.0, "fails")]
+    ("low", "high", "expected"),
+    [
+        (0.31, 1.0, "holds"),
+        (0.3, 1.0, "partly"),
+        (0.01, 1.0, "partly"),
+        (0.0, 1.0, "undecided"),
+        (-1.0, 0.01, "undecided"),
+        (-1.0, 0.0, "fails"),
+    ],
 )
-def test_an_interval_lies_above_a_threshold_or_not(low, expected):
-    assert verdicts.above(interval(low, 1.0), 0.3, partly=0.0) == expected
-    assert verdicts.below(interval(-1.0, -low), -0.3, partly=0.0) == expected
+def test_an_interval_lies_above_a_threshold_or_not_or_holds_it(low, high, expected):
+    assert verdicts.above(interval(low, high), 0.3, partly=0.0) == expected
 
 
 def test_an_array_of_intervals_lies_above_where_all_do():
-    assert verdicts.above(interval(np.array([1.0, 2.0]), None), 0.5) == "holds"
-    assert verdicts.above(interval(np.array([1.0, 0.4]), None), 0.5) == "fails"
+    high = np.array([3.0, 3.0])
+    assert verdicts.above(interval(np.array([1.0, 2.0]), high), 0.5) == "holds"
+    assert verdicts.above(interval(np.array([1.0, 0.4]), high), 0.5) == "undecided"
+    assert verdicts.above(interval(np.array([1.0, 0.4]), np.array([3.0, 0.5])), 0.5) == "fails"
 
 
 def test_an_interval_has_its_ends():

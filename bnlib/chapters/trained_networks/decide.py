@@ -10,7 +10,7 @@ import pandas as pd
 from bnlib import verdicts
 from bnlib.audit.summary import Share
 from bnlib.chapters.trained_networks.toys import Arm, Digits
-from bnlib.results import Claim
+from bnlib.results import NOT_POSED, UNDECIDED, Claim
 from bnlib.statistics import Interval, with_ends
 
 
@@ -54,7 +54,7 @@ def gauge(table: pd.DataFrame, digits: Digits) -> tuple[Claim, Claim]:
     )
     reason = Claim(
         "trained-because-fine-normalised",
-        verdicts.verdict(not holds),
+        NOT_POSED if holds else UNDECIDED,
         f"The same outputs (to {off:.1e}) go with median d {median[0]:.2f} as shipped, "
         f"{median[2]:.0f} in the identity copy and {median[3]:.2f} in a random gauge: "
         "d says nothing about what was lost.",

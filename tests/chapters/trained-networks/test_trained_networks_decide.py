@@ -104,5 +104,5 @@ def test_the_gauge_holds_to_1e_10_and_then_d_is_no_reason(d, logits, verdict):
         digits = toys.Digits(None, np.zeros(3), None, None, 0, (ends, ends), own, {})
         claims = decide.gauge(table, digits)
         assert claims[0].verdict == verdict
-        assert claims[1].verdict == {"holds": "fails", "fails": "holds"}[verdict]
+        assert claims[1].verdict == {"holds": "not well posed", "fails": "undecided"}[verdict]
     assert "of 3 digits networks" in claims[0].evidence
