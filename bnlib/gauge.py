@@ -77,18 +77,42 @@ def gauge_to_identity(weight: Any, norm: Norm, *, eps: float | None = None) -> t
     return Gauged(_across(a, weight) * weight, bias, Norm(gamma, norm.beta, mean, var, eps)), ok
 
 
-def fold_bn(weight: Any, bias: Any, norm: Norm) -> tuple[Any, Any]:
+def fold_bn(
+    weight: Any, bias: Any, norm: Norm, *, transposed: bool = False, groups: int = 1
+) -> tuple[Any, Any]:
     """Weight and bias of the linear map that has absorbed its normalization [BN.4].
 
         W_f = W gamma / sqrt(var + eps),   b_f = beta + gamma (bias - mean) / sqrt(var + eps)
 
+    weight: (c, ...), as linear maps and convolutions have it, in any number of groups; of a
+    transposed convolution, which its weight does not tell, (inputs, c / groups, ...).
     bias: (c,), or None for a map without.  Zero padding does not matter: the bias comes after it.
+    Raises ValueError for other shapes, and where var + eps is not above 0, which has no root.
     Consequence: exact in real arithmetic, in evaluation mode only.
     """
+    vectors = {"beta": norm.beta, "mean": norm.mean, "var": norm.var, "bias": bias}
+    for name, vector in vectors.items():
+        if vector is not None and vector.shape != norm.gamma.shape:
+            raise ValueError(
+                f"{name}: expected the shape of gamma, {tuple(norm.gamma.shape)}, got "
+                f"{tuple(vector.shape)}"
+            )
+    if not bool((norm.var + norm.eps > 0).all()):
+        raise ValueError(f"expected var + eps > 0, got eps {norm.eps:g} and {norm.var.min()}")
     a = norm.gamma / (norm.var + norm.eps) ** 0.5
-    center = norm.mean if bias is None else norm.mean - bias
-    return _across(a, weight) * weight, norm.beta - a * center
+    shift = norm.beta - a * (norm.mean if bias is None else norm.mean - bias)
+    if not transposed:
+        return _across(a, weight) * weight, shift
+    inputs, each, *_ = shape = tuple(weight.shape)
+    if groups < 1 or each * groups != len(a) or inputs % groups or weight.ndim < 3:
+        raise ValueError(
+            f"weight: expected (inputs, {len(a)} / groups, ...) in {groups} groups, got {shape}"
+        )
+    grouped = weight.reshape(groups, inputs // groups, each, -1)  # (group, input, output, taps)
+    return (a.reshape(groups, 1, each, 1) * grouped).reshape(shape), shift
 
 
 def _across(a: Any, weight: Any) -> Any:
+    if weight.ndim < 2 or len(weight) != len(a):
+        raise ValueError(f"weight: expected ({len(a)}, ...), got {tuple(weight.shape)}")
     return a.reshape((-1,) + (1,) * (weight.ndim - 1))

@@ -98,8 +98,20 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Paired:
 
 
 def holm(p: Values) -> np.ndarray:
-    """Holm's adjusted p-values, in the order given; they bound the chance of one false finding."""
-    return np.asarray(multipletests(np.asarray(p, dtype=float), method="holm")[1])
+    """Holm's adjusted p-values, in the order given; they bound the chance of one false finding.
+
+    A test without a result, NaN, stays NaN and counts.  Raises ValueError outside [0, 1].
+    """
+    p = np.asarray(p, dtype=float)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError(f"expected p-values in [0, 1], got {p[(p < 0) | (p > 1)]}")
+    return np.asarray(multipletests(p, method="holm")[1])
+
+
+def varies(a: Values) -> bool:
+    """Whether values differ by more than rounding; what does not vary correlates with nothing."""
+    a = np.asarray(a, dtype=float)
+    return bool(a.size > 1 and np.ptp(a) > 8 * np.finfo(float).eps * np.abs(a).max())
 
 
 def equivalent(a: Values, b: Values, margin: float) -> bool:
@@ -132,6 +144,8 @@ def cluster_bootstrap(
     if len(values) != len(clusters):
         raise ValueError(f"expected a cluster per value, got {len(clusters)} for {len(values)}")
     names = np.unique(clusters)
+    if (clusters != clusters).any():
+        raise ValueError("expected a cluster per value, got NaN for some")
     if len(names) < 2:
         raise ValueError(f"expected at least 2 clusters to resample, got {len(names)}")
     members = [values[clusters == name] for name in names]
@@ -154,7 +168,12 @@ def partial_from(xy: Values, xz: Values, yz: Values) -> Any:
 
 
 def share_explained(features: np.ndarray, y: np.ndarray) -> float:
-    """R^2 of the least-squares fit of y (n,) by the columns of features (n, k) and a constant."""
+    """R^2 of the least-squares fit of y (n,) by the columns of features (n, k) and a constant.
+
+    NaN where y does not vary: there is nothing to explain.
+    """
+    if not varies(y):
+        return np.nan
     design = np.column_stack([np.ones(len(y)), features])
     fit = design @ np.linalg.lstsq(design, y, rcond=1e-12)[0]
     return float(1 - np.mean((y - fit) ** 2) / y.var())

@@ -164,3 +164,26 @@ def test_rows_are_chosen_by_one_value_or_by_any_of_a_list():
     assert list(statistics.rows_with(frame, arm="bn", seed=1).index) == [2]
     assert list(statistics.rows_with(frame, arm=["bn", "none"], seed=0).index) == [0, 1]
     assert statistics.rows_with(frame, arm=[]).empty
+
+
+@pytest.mark.parametrize("y", [np.ones(9), np.full(10, 0.1), 0.1 * 3 + np.zeros(7), np.ones(1)])
+def test_of_what_does_not_vary_nothing_is_explained(y):
+    features = np.random.default_rng(0).normal(size=(len(y), 2))
+    assert np.isnan(statistics.share_explained(features, y))
+    assert not statistics.varies(y)
+    assert not statistics.varies(y * (1 + 2**-52 * (np.arange(len(y)) % 2)))
+    assert statistics.varies([1.0, 1 + 1e-9])
+
+
+def test_holm_keeps_a_test_without_result_and_refuses_what_is_no_p_value():
+    np.testing.assert_array_equal(statistics.holm([0.01, np.nan, 0.02]), [0.03, np.nan, 0.04])
+    for p in ([-0.1, 0.5], [1.5]):
+        with pytest.raises(ValueError, match="expected p-values in"):
+            statistics.holm(p)
+
+
+def test_a_cluster_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="got NaN"):
+        statistics.cluster_bootstrap(
+            [1.0, 2, 3], [0, 1, np.nan], np.mean, rng=np.random.default_rng(0)
+        )

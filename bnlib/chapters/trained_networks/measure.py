@@ -207,7 +207,7 @@ def correlation(a: np.ndarray, b: np.ndarray, *, rank: bool = False) -> float:
     """Pearson's correlation, or Spearman's; NaN where one of them does not vary."""
     if rank:
         a, b = stats.rankdata(a), stats.rankdata(b)
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < 3 or not (statistics.varies(a) and statistics.varies(b)):
         return np.nan
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -219,8 +219,11 @@ def permutation_p(
 
         (1 + number of shuffles with |correlation| at least as large) / (1 + shuffles)
 
-    Treats the channels of a layer as exchangeable, which they are only roughly.
+    Treats the channels of a layer as exchangeable, which they are only roughly. NaN where there is
+    no correlation.
     """
+    if np.isnan(correlation(a, b)):
+        return np.nan
     z, other = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
     permuted = rng.permuted(np.tile(other, (shuffles, 1)), axis=1)
     beyond = np.abs(permuted @ z) >= abs(z @ other) * (1 - 1e-12)
@@ -297,7 +300,7 @@ def association_table(layers: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         row = {"pearson": ends.estimate, "low": ends.low, "high": ends.high}
         for name in ("spearman", "ols", "major", "norm_slope", "partial", "beta_mu"):
             row[name] = chosen[name].mean()
-        row |= {"p<.05": (chosen["p"] < 0.05).mean(), "masked": chosen["masked"].sum()}
+        row |= {"p<.05": (chosen["p"].dropna() < 0.05).mean(), "masked": chosen["masked"].sum()}
         rows[net, role] = row
     return pd.DataFrame(rows).T.rename_axis(index=["net", "role"])
 

@@ -56,3 +56,13 @@ def test_permutation_and_partial_correlation():
     assert measure.permutation_p(a, b, shuffles=99, rng=rng) == 0.01
     assert measure.permutation_p(a, other, shuffles=99, rng=rng) > 0.01
     assert abs(measure.partial_correlation(a, b, z)) < 0.2 < measure.correlation(a, b)
+
+
+@pytest.mark.parametrize("constant", [np.ones(9), np.full(9, 0.1) * 3, np.zeros(9)])
+def test_what_does_not_vary_has_no_correlation_and_no_p(constant):
+    rng = np.random.default_rng(0)
+    b = rng.normal(size=9)
+    for pair in ((constant, b), (b, constant), (b[:2], b[:2]), (b * np.nan, b)):
+        assert np.isnan(measure.permutation_p(*pair, rng=rng))
+        assert np.isnan(measure.correlation(*pair))
+        assert np.isnan(measure.correlation(*pair, rank=True)) or np.isnan(pair[0]).any()
