@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from bnlib.results import UNDECIDED
-
 
 def verdict(holds: Any, partly: Any = False, *, tested: Any = True) -> str:
     """The ladder: holds, else undecided where the control says that nothing was tested, else
     partly, else fails."""
-    return "holds" if holds else UNDECIDED if not tested else "partly" if partly else "fails"
+    return "holds" if holds else "undecided" if not tested else "partly" if partly else "fails"
 
 
 def count(

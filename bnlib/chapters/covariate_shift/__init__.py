@@ -45,7 +45,7 @@ class Settings(parameters.Settings):
     every: int = parameter(10, 1, 500)
     width: int = parameter(32, 4, 512)
     batch: int = parameter(64, 4, 1024)
-    bn_eps: float = parameter(1e-5, 0.0, 1.0)
+    bn_eps: float = parameter(1e-5, 1e-12, 1.0)
     identity_depth: int = parameter(5, 2, 12)
     noise_depths: list = parameter([6, 12], 2, 64, rule=different(1, some=JUDGED_DEPTH))
     noise_scale: float = parameter(1.0, 0.1, 4.0)

@@ -38,7 +38,7 @@ class Settings(parameters.Settings):
     r_points: int = parameter(24, 3, 200)
     width: int = parameter(32, 2, 512)
     batch: int = parameter(64, 4, 1797)
-    bn_eps: float = parameter(1e-5, 0.0, 1.0)
+    bn_eps: float = parameter(1e-5, 1e-12, 1.0)
     steps: int = parameter(20, 1, 500)
     direction: str = parameter("gradient", choices=DIRECTIONS)
     order_depth: int = parameter(6, 3, 10)

@@ -61,6 +61,7 @@ def orders(*taylor):
         (growing(equal=-0.2), "partly"),
         (growing(residual=2e-9), "partly"),
         (WRONG, "fails"),
+        (decide.exponential_at_fixed_step([family(1.1, (0.2, -0.1, 0.3))] * 2), "undecided"),
         (bounded(1 + 1e-12), "holds"),
         (bounded(1 + 2e-12), "fails"),
         (defeated(0.5, 1.5), "fails"),

@@ -85,7 +85,8 @@ def dead_pairs(*ratios):
         (typical_pair(1.0, 1.06), "fails"),
         (dead_pairs((0.01, 0, 2), (0.01, 0, 2)), "holds"),  # a hundredth at most
         (dead_pairs((0.01, 0, 0.9), (0.02, 0, 0.9)), "partly"),  # or surely less
-        (dead_pairs((0.01, 0, 0.9), (0.02, 0, 1.0)), "fails"),
+        (dead_pairs((0.01, 0, 0.9), (0.02, 0, 1.0)), "undecided"),
+        (dead_pairs((0.01, 0, 0.9), (2.0, 1.01, 3.0)), "fails"),
     ],
 )
 def test_a_rule_turns_at_its_edge(claims, verdicts):
