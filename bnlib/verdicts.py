@@ -51,7 +51,7 @@ def above(interval: Any, threshold: float, partly: float | None = None) -> str:
     low, high = np.asarray(interval.low), np.asarray(interval.high)
     lowest = threshold if partly is None else partly
     word = verdict((low > threshold).all(), partly is not None and (low > lowest).all())
-    return UNDECIDED if word == "fails" and (high > lowest).all() else word
+    return "undecided" if word == "fails" and (high > lowest).all() else word
 
 
 def inside(truth: Any, interval: Any) -> np.ndarray:
