@@ -1,16 +1,14 @@
 """The command line: `bnlib sweep`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
 
 from bookbuild import grids, store, sweep, table
-from bookbuild.execute import Report, cores, ending_on_signals
+from bookbuild.execute import cores, ending_on_signals
 from bookbuild.sources import MismatchError
 
 OUT = "_build/sweeps"
@@ -70,9 +68,12 @@ def sweep_command(
         return
     for results in (folder, plan.folder):
         store.prepare(results)
+    connect = partial(sweep.connect, scheduler, workers)
+    slow = 0.1 if sys.stderr.isatty() else 30.0  # seconds: a log needs few lines
     with ending_on_signals(_AGAIN):
         try:
-            failed = _settled(plan, survey, scheduler, workers)
+            with tqdm(total=survey.runs, unit="run", mininterval=slow, smoothing=0.1) as bar:
+                failed = sweep.settle(plan, connect, bar)
             rows = table.write(plan, failed, folder)
         except (sweep.SchedulerError, MismatchError, OSError) as error:
             raise click.ClickException(f"{error}. {_AGAIN}") from error
@@ -83,23 +84,6 @@ def sweep_command(
     )
     if failed:
         raise SystemExit(1)
-
-
-def _settled(
-    plan: grids.Plan, survey: grids.Survey, scheduler: str | None, workers: int
-) -> dict[str, Report]:
-    slow = 0.1 if sys.stderr.isatty() else 30.0  # seconds: a log needs few lines
-    with tqdm(total=survey.runs, unit="run", mininterval=slow, smoothing=0.1) as bar:
-
-        @contextmanager
-        def connect() -> Iterator[Any]:
-            with sweep.connect(scheduler, workers) as client:
-                threads = sum(client.nthreads().values())
-                where = f"{client.scheduler.address}, dashboard {client.dashboard_link}"
-                bar.write(f"dask   {where}, {threads} runs at a time", file=sys.stderr)
-                yield client
-
-        return sweep.settle(plan, connect, bar)
 
 
 def _planned(plan: grids.Plan, survey: grids.Survey, folder: Path, workers: int) -> str:

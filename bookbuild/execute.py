@@ -170,6 +170,6 @@ def _file(run: Run, **options: Any) -> Report:
         if text is not None:
             sources.unchanged(run.package, run.files)
             store.write_atomically(run.path, text)
-    except (OSError, sources.MismatchError) as error:
+    except (OSError, ValueError, sources.MismatchError) as error:
         facts = {"error": f"the result could not be stored: {error}"}
     return Report(run, ok="error" not in facts, fresh=True, facts=facts)

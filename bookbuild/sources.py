@@ -131,11 +131,16 @@ def beside(folder: Path, code: Iterable[str]) -> list[Path]:
 
 
 def _read(tree: ast.AST) -> set[Any]:
-    """The constants in code, but for those of calls that write."""
+    """The constants in code, but for those that a call writes to, itself or by a name for one."""
     nodes = list(ast.walk(tree))
     calls = [node for node in nodes if isinstance(node, ast.Call)]
-    writing = [call for call in calls if _WRITES.search(ast.unparse(call))]
-    return _constants(nodes) - set().union(*(_constants(ast.walk(call)) for call in writing))
+    writing = [n for call in calls if _WRITES.search(ast.unparse(call)) for n in ast.walk(call)]
+    names = {node.id for node in writing if isinstance(node, ast.Name)}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            targets = {target.id for target in node.targets if isinstance(target, ast.Name)}
+            writing += [node.value] if targets & names else []
+    return _constants(nodes) - _constants(writing)
 
 
 def _constants(nodes: Iterable[ast.AST]) -> set[Any]:

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import nbformat
@@ -67,27 +68,21 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     from dask import config
     from distributed import LocalCluster
 
-    before = dict(os.environ)
     # The tracker of shared resources outlives a closed terminal, as the coordinator does.
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     resource_tracker.ensure_running()
     signal.signal(signal.SIGHUP, hang_up)
-    with worker.environment() as variables:
-        os.environ.clear()
-        os.environ.update(variables)
-        try:
-            with (
-                config.set({"distributed.scheduler.worker-saturation": 1.0}),
-                LocalCluster(
-                    n_workers=workers, threads_per_worker=1, memory_limit=0, host=HOST,
-                    dashboard_address=f"{HOST}:0", silence_logs=logging.CRITICAL,
-                    preload="bookbuild.remote",
-                ) as here,
-            ):  # fmt: skip
-                yield here
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    with (
+        worker.environment() as variables,
+        patch.dict(os.environ, variables, clear=True),  # a worker that is replaced inherits it, too
+        config.set({"distributed.scheduler.worker-saturation": 1.0}),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, memory_limit=0, host=HOST,
+            dashboard_address=f"{HOST}:0", silence_logs=logging.CRITICAL,
+            preload="bookbuild.remote",
+        ) as here,
+    ):  # fmt: skip
+        yield here
 
 
 def settle(
@@ -108,6 +103,9 @@ def settle(
     failed: dict[str, Report] = {}
     shown_errors: set[str] = set()
     with connect() as client:
+        threads = sum(client.nthreads().values())
+        where = f"{client.scheduler.address}, dashboard {client.dashboard_link}"
+        bar.write(f"dask   {where}, {threads} runs at a time", file=sys.stderr)
         for run, (facts, text) in _performed(client, plan, chain([first], todo)):
             if text is not None:
                 kind = store.DIRECT if plan.chapter else store.NOTEBOOK

@@ -251,7 +251,7 @@ def test_what_changes_while_it_is_read_is_not_stored(tmp_path, write_notebook):
     path = tmp_path / "notebooks" / "n.ipynb"
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "data.txt").write_text("1")
-    write_notebook(path, "name = 'data.txt'\nopen(name, 'a').write('2')")
+    write_notebook(path, "import os\nopen('data.txt').read(), os.system('echo 2 >> data.txt')")
     (report,) = ex.execute([ex.plan(path, root=tmp_path)])
     assert "data.txt differs from the file that the key was made of" in ex.describe(report)
     assert not report.run.path.exists()

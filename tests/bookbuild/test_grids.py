@@ -159,11 +159,6 @@ def test_a_survey_counts_what_is_stored_with_its_time_and_names_the_plan_by_its_
     assert first.seconds == 2.0
 
 
-def test_errors_name_the_notebook(path, write_notebook):
-    with pytest.raises(ValueError, match=r"n\.ipynb: unknown parameter 'x'"):
-        grids.plan(path, ["x=1"], root=path.parents[1])
-
-
 def test_a_path_is_meant_from_the_shell_and_its_content_is_in_the_key(
     tmp_path, write_notebook, monkeypatch
 ):
@@ -186,12 +181,6 @@ def test_a_path_is_meant_from_the_shell_and_its_content_is_in_the_key(
     assert before[0].parameters["more"] == [str(shell / "own.npz")]
     (shell / "own.npz").write_text("2")
     assert not {run.key for run in before} & {run.key for run in runs()}
-
-
-def test_values_are_shown_whole_if_few_and_by_their_ends_if_many():
-    assert grids.shown([2, 4, 8]) == "2, 4, 8"
-    assert grids.shown(range(20)) == "0, 1, 2, ..., 19 (20 values)"
-    assert grids.size({"a": range(20), "b": [1, 2]}) == 40
 
 
 def test_a_plan_reads_the_sources_when_it_is_made_and_runs_as_they_are_asked_for(path, monkeypatch):

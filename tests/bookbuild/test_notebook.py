@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnlib.parameters import Parameter, check
+from bnlib.parameters import Parameter
 from bookbuild import notebook as nb
 
 DECLARED = """\
@@ -65,62 +65,6 @@ def test_a_second_parameters_cell_is_refused(tmp_path, write_notebook):
     path = write_notebook(tmp_path / "n.ipynb", ("parameters", "a: int = 1"), ("parameters", ""))
     with pytest.raises(ValueError, match="got 2"):
         nb.parameters(nb.read(path))
-
-
-def test_an_unknown_name_is_refused_with_the_nearest_and_the_declared_ones(declared):
-    with pytest.raises(ValueError, match=r"'seds'; did you mean 'seeds'\?.*seeds: int \[2, 100\]"):
-        check(declared, {"seds": 3})
-    with pytest.raises(ValueError, match=r"'zzz'\. Known: seeds.*mode: str {pre\|post}"):
-        nb.parse(declared, [("zzz", "3")])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("seeds", 3.0),
-        ("seeds", True),
-        ("seeds", "3"),
-        ("step", "0.1"),
-        ("affine", 1),
-        ("sizes", (2, 8)),
-        ("mode", None),
-    ],
-)
-def test_a_value_of_another_type_is_refused_with_type_and_value(declared, name, value):
-    with pytest.raises(ValueError, match=f"{name!r}: expected {declared[name].kind}.*, got "):
-        check(declared, {name: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "inside", "outside"),
-    [
-        ("seeds", [2, 100], [1, 101]),
-        ("step", [1e-6, 10, 1], [0.0, 10.1, float("nan")]),
-        ("mode", ["pre", "post"], ["Pre", ""]),
-        ("sizes", [[2, 4096], [2]], [[2, 1], [4097]]),
-    ],
-)
-def test_a_value_is_allowed_up_to_both_ends_and_refused_beyond(declared, name, inside, outside):
-    for value in inside:
-        check(declared, {name: value})
-    for value in outside:
-        with pytest.raises(ValueError, match=f"{name!r}: expected one in "):
-            check(declared, {name: value})
-
-
-def test_strings_become_values_of_the_declared_types(declared):
-    pairs = [("seeds", "3"), ("step", "1"), ("affine", "false"), ("mode", "post"), ("sizes", "[2]")]
-    got = nb.parse(declared, pairs)
-    assert got == {"seeds": 3, "step": 1.0, "affine": False, "mode": "post", "sizes": [2]}
-    assert type(got["step"]) is float
-
-
-@pytest.mark.parametrize(("name", "text"), [("seeds", "3.5"), ("affine", "maybe"), ("sizes", "2,")])
-def test_a_string_that_is_no_such_value_is_refused(declared, name, text):
-    with pytest.raises(
-        ValueError, match=f"{name!r}: expected {declared[name].kind}.*, got '{text}'"
-    ):
-        nb.parse(declared, [(name, text)])
 
 
 def test_imports_are_found_in_every_form():

@@ -160,6 +160,7 @@ def test_a_file_beside_the_notebook_counts_exactly_if_it_can_reach_a_run(
         "from pathlib import Path\nPath('own.txt').write_text('1')",
         "table.to_csv('own.txt')",
         "fig.savefig('own.txt')",
+        "name = 'own.txt'\ntable.to_csv(name)",
     ],
 )
 def test_a_file_that_a_cell_writes_does_not_outdate_it(project, notebook, cell):

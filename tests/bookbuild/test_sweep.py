@@ -270,7 +270,3 @@ def test_a_disk_that_is_full_ends_the_command_with_what_to_do(command, monkeypat
     result = command("--grid", "n=3", "--out", "out")
     assert result.exit_code == 1
     assert "Error: [Errno 28] No space left on device. What had finished" in result.output
-
-
-def test_help_has_examples(command):
-    assert "--grid seed=0:20 --dry-run" in command("--help").output
