@@ -57,7 +57,11 @@ def redo(root: Path, table: Table, package: str = "bnlib") -> Path:
     Raises ValueError where the program fails; what it prints goes to the terminal.
     """
     module, *arguments = table.command
-    parts = [table.command, sources.library(package, [module]), sources.environment(root)]
+    parts = [
+        table.command,
+        sources.library(package, [f"import {module}"]),
+        sources.environment(root),
+    ]
     digest = sha256(json.dumps(parts).encode()).hexdigest()[:16]
     path = root.resolve() / FOLDER / digest / f"{table.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

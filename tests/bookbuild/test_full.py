@@ -59,6 +59,22 @@ def test_a_table_that_was_stopped_goes_on_and_is_compared_whole(project):
     assert (project / "ran").read_text() == "012", "a finished row is not computed again"
 
 
+def test_rows_of_another_library_are_not_gone_on_with(tmp_path, monkeypatch):
+    package = f"lib{abs(hash(tmp_path)) % 10**9}"
+    for name, text in {"__init__": "", "low": "1", "make": f"import {package}.low\n"}.items():
+        (tmp_path / package).mkdir(exist_ok=True)
+        (tmp_path / package / f"{name}.py").write_text(text)
+    with (tmp_path / package / "make.py").open("a") as file:
+        file.write("import sys; open(sys.argv[1], 'a').write('1')")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = full.Table("t", "c", tmp_path / "t.json", (f"{package}.make",))
+    first, again = (full.redo(tmp_path, table, package) for _ in range(2))
+    (tmp_path / package / "low.py").write_text("2")
+    other = full.redo(tmp_path, table, package)
+    assert first == again != other
+    assert [path.read_text() for path in (first, other)] == ["11", "1"]
+
+
 def test_a_value_that_moved_is_named_and_an_update_replaces_the_table(project):
     path = project / "results" / "squares-full.json"
     other = {"versions": {"python": "3.10.0"}, "rows": [*STORED["rows"][:2], {"n": 2, "square": 5}]}
