@@ -63,7 +63,7 @@ FILES = {
     "minilib/high.py": "from minilib import low\n\n\ndef twice():\n    return 2 * low.NUMBER\n",
     "minilib/other.py": "NAME = 'other'\n",
 }
-LOG = "import os\nwith open(os.environ['RUNS'], 'a') as f:\n    f.write('{} ')"
+LOG = "with open('../../runs', 'a') as f:\n    f.write('{} ')"
 DIRECT = """\
 from bnlib.results import claim, record
 from minilib.low import NUMBER
@@ -83,7 +83,17 @@ class Book:
     """The miniature and its files."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.log = root, root.parent / "runs"
+        self.root, self.log, self.last = root, root.parent / "runs", None
+
+    def sources(self) -> dict[Path, bytes]:
+        """Every file that is not built."""
+        files = (path for path in self.root.rglob("*") if "_build" not in path.parts)
+        return {path: path.read_bytes() for path in files if path.is_file()}
+
+    def bring_up_to_date(self) -> None:
+        """Build, unless the last build was of these files, and went well."""
+        if self.last != self.sources():
+            assert self.build().status == 0
 
     def build(self, *options: str) -> Build:
         """Run jupyter-book in a process of its own, warnings as errors."""
@@ -92,11 +102,12 @@ class Book:
         done = subprocess.run(
             [*command, "--keep-going", *options],
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": f"{self.root}:{ROOT}", "RUNS": str(self.log)},
+            env={**os.environ, "PYTHONPATH": f"{self.root}:{ROOT}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.last = None if done.returncode else self.sources()
         return Build(done.returncode, set(self.log.read_text().split()), done.stdout)
 
     def page(self, name: str) -> str:
@@ -138,12 +149,13 @@ def built(tmp_path_factory, write_notebook):
 @pytest.fixture
 def book(built):
     """The book; what a test edits is restored after it."""
-    sources = [p for p in built.root.rglob("*") if p.is_file() and "_build" not in p.parts]
-    before = {path: path.read_bytes() for path in sources}
+    before = built.sources()
     yield built
-    for path, content in before.items():
-        if path.read_bytes() != content:
-            path.write_bytes(content)
+    for path, content in built.sources().items():
+        if path not in before:
+            path.unlink()
+        elif content != before[path]:
+            path.write_bytes(before[path])
 
 
 def _chapter(write_notebook, root, name, code):
@@ -157,8 +169,48 @@ def _edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(book):
+    book.bring_up_to_date()
+    claims, chapter = book.page("book/claims"), book.page("notebooks/direct")
+    assert 'href="../notebooks/direct.html#claim-large"' in claims
+    assert 'id="claim-large"' in chapter
+    for page in (claims, chapter):
+        assert not re.search(r"thebe|kernelName", page)
+        assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
+    html = book.root / "_build" / "html"
+    assert '<use xlink:href="#MJX-TEX-I-1D45B"' in claims, "the drawing of a formula"
+    assert '<path id="MJX-TEX-I-1D45B"' in claims
+    assert "MJX" not in chapter, "it has no formula"
+    assert "MathJax 3.2.2" in (html / "_static/formulas-license.txt").read_text()
+    assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()
+
+
+def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
+    book.bring_up_to_date()
+    html = book.root / "_build" / "html"
+    links = re.findall(r'<a href="../(downloads/[^"]+)" download>', book.page("notebooks/direct"))
+    assert links == [f"downloads/direct{end}" for end in ("-executed.ipynb", ".ipynb", ".json")]
+    executed, stripped, results = ((html / link).read_text() for link in links)
+    assert "The number is 2.5." in executed
+    code = [c for c in json.loads(stripped)["cells"] if c["cell_type"] == "code"]
+    assert code
+    assert all(cell["outputs"] == [] for cell in code)
+    direct = json.loads(results)
+    assert direct["records"]["number"] == {"value": 2.5}
+    assert direct["claims"]["large"] == {
+        "statement": "The number $n$ is large.",
+        "source": "Nobody",
+        "rule": "n > 1",
+        "verdict": "holds",
+        "evidence": "The number is 2.5.",
+    }
+    together = json.loads((html / "downloads/all-results.json").read_text())
+    assert set(together["chapters"]) == {"direct", "indirect", "apart"}
+    assert together["chapters"]["direct"]["records"] == direct["records"]
+
+
 def test_a_rebuild_without_a_change_runs_nothing_and_changes_no_byte(book):
-    assert book.build().status == 0  # whatever ran before this test
+    book.bring_up_to_date()
     before = book.html()
     (book.root / "stray.md").write_text("# A stray file is not part of the book\n")
     again = book.build()
@@ -185,7 +237,7 @@ def test_a_library_edit_runs_who_imports_it_and_pages_follow_and_a_revert_runs_n
 
 
 def test_a_prose_edit_runs_nothing_and_changes_that_page_only(book):
-    book.build()
+    book.bring_up_to_date()
     before = book.page("book/index")
     _edit(book.root / "notebooks/indirect.ipynb", "Chapter indirect", "Chapter reworded")
     edited = book.build()
@@ -211,6 +263,7 @@ def test_a_failing_cell_is_named_ends_the_build_and_keeps_the_last_good_executio
     assert (repaired.status, repaired.ran) == (0, set()), repaired.text
 
 
+@pytest.mark.slow
 def test_a_warning_stays_until_it_is_repaired(book):
     _edit(book.root / "book/claims.toml", 'expected = "holds"', 'expected = "fails"')
     for _ in range(2):
@@ -220,24 +273,9 @@ def test_a_warning_stays_until_it_is_repaired(book):
         assert build.ran == set()
 
 
-def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(book):
-    book.build()
-    claims, chapter = book.page("book/claims"), book.page("notebooks/direct")
-    assert 'href="../notebooks/direct.html#claim-large"' in claims
-    assert 'id="claim-large"' in chapter
-    for page in (claims, chapter):
-        assert not re.search(r"thebe|kernelName", page)
-        assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', page)
-    html = book.root / "_build" / "html"
-    assert '<use xlink:href="#MJX-TEX-I-1D45B"' in claims, "the drawing of a formula"
-    assert '<path id="MJX-TEX-I-1D45B"' in claims
-    assert "MJX" not in chapter, "it has no formula"
-    assert "MathJax 3.2.2" in (html / "_static/formulas-license.txt").read_text()
-    assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()
-
-
+@pytest.mark.slow
 def test_the_map_has_each_chapter_with_its_question_and_counted_verdicts_and_follows_them(book):
-    book.build()
+    book.bring_up_to_date()
     (row,) = re.findall(r"<tr[^>]*><td>(?:(?!</tr>).)*</tr>", book.page("book/map"), re.S)
     assert 'href="../notebooks/direct.html"' in row
     assert "<em>large</em>" in row
@@ -250,6 +288,7 @@ def test_the_map_has_each_chapter_with_its_question_and_counted_verdicts_and_fol
     assert "1 holds" not in book.words("book/map")
 
 
+@pytest.mark.slow
 def test_a_map_that_does_not_have_exactly_the_chapters_with_claims_is_a_warning(book):
     _edit(book.root / "book/map.md", "direct:", "indirect:")
     build = book.build()
@@ -258,36 +297,13 @@ def test_a_map_that_does_not_have_exactly_the_chapters_with_claims_is_a_warning(
     assert "chapter-map: 'indirect' is no chapter with claims" in build.text
 
 
-def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
-    book.build()
-    html = book.root / "_build" / "html"
-    links = re.findall(r'<a href="../(downloads/[^"]+)" download>', book.page("notebooks/direct"))
-    assert links == [f"downloads/direct{end}" for end in ("-executed.ipynb", ".ipynb", ".json")]
-    executed, stripped, results = ((html / link).read_text() for link in links)
-    assert "The number is 2.5." in executed
-    code = [c for c in json.loads(stripped)["cells"] if c["cell_type"] == "code"]
-    assert code
-    assert all(cell["outputs"] == [] for cell in code)
-    direct = json.loads(results)
-    assert direct["records"]["number"] == {"value": 2.5}
-    assert direct["claims"]["large"] == {
-        "statement": "The number $n$ is large.",
-        "source": "Nobody",
-        "rule": "n > 1",
-        "verdict": "holds",
-        "evidence": "The number is 2.5.",
-    }
-    together = json.loads((html / "downloads/all-results.json").read_text())
-    assert set(together["chapters"]) == {"direct", "indirect", "apart"}
-    assert together["chapters"]["direct"]["records"] == direct["records"]
-
-
+@pytest.mark.slow
 def test_an_address_set_in_the_configuration_shows_on_every_page_and_goes_with_it(book):
     """Canonical link, address of the shared card, map of the pages, buttons of the repository."""
     site, code = "https://example.org/norms", "https://github.com/somebody/norms"
     nowhere = 'repository: {url: ""}'
     published = f'html: {{baseurl: "{site}/"}}\nrepository: {{url: "{code}"}}'
-    book.build()
+    book.bring_up_to_date()
     before = book.page("notebooks/direct")
     assert not (book.root / "_build/html/sitemap.xml").exists()
     for trace in ("canonical", "og:url", "github.com", "mybinder"):
