@@ -10,7 +10,7 @@ test-slow: .venv/ready; $(BIN)/pytest -m slow
 lint: .venv/ready     ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
 bench: .venv/ready    ; $(BIN)/python -m benchmarks
 # What was executed is found again by its key, and sweeps took days; `rm -rf _build` removes both, too.
-clean:                ; find _build -mindepth 1 -maxdepth 1 ! -name executed ! -name sweeps ! -name full -exec rm -rf {} +
+clean:                ; mkdir -p _build && find _build -mindepth 1 -maxdepth 1 ! -name executed ! -name sweeps ! -name full -exec rm -rf {} +
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv

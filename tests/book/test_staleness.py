@@ -181,7 +181,7 @@ def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(boo
     assert '<use xlink:href="#MJX-TEX-I-1D45B"' in claims, "the drawing of a formula"
     assert '<path id="MJX-TEX-I-1D45B"' in claims
     assert "MJX" not in chapter, "it has no formula"
-    assert "MathJax 3.2.2" in (html / "_static/formulas-license.txt").read_text()
+    assert "MathJax 3.2.2" in (ROOT / "book/assets/formulas-license.txt").read_text()
     assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()
 
 
@@ -200,6 +200,8 @@ def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
     assert direct["claims"]["large"] == {
         "statement": "The number $n$ is large.",
         "source": "Nobody",
+        "kind": "measured",
+        "fixed": "registered",
         "rule": "n > 1",
         "verdict": "holds",
         "evidence": "The number is 2.5.",

@@ -191,6 +191,7 @@ def test_a_plan_reads_the_sources_when_it_is_made_and_runs_as_they_are_asked_for
     assert runs[0].key != runs[1].key
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_hundred_thousand_runs_needs_less_than_300_megabytes_and_ten_seconds(path):
     # A child starts with the peak of the process that forks it: here a small one, not the tests'.
     script = (
