@@ -20,15 +20,7 @@ _GONE = (
     ".math-glyphs, "
     ".tag_hide-input > .cell_input, .tag_hide-cell > .cell_input, details.hide:has(.cell_input)"
 )
-_NOT_PRINTED = (
-    "border",
-    "valign",
-    "halign",
-    "loading",
-    "srcset",
-    "aria-labelledby",
-    "aria-describedby",
-)
+_NOT_PRINTED = {"border", "valign", "halign", "loading", "aria-labelledby", "aria-describedby"}
 _NO_NAME = re.compile(r"[^\w.-]")
 _CUSTOM = re.compile(r"^[a-z]+-")
 
@@ -94,10 +86,10 @@ def collect(root: Path, html: Path) -> Document:
 def contents(toc: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Every page of `_toc.yml` with the caption of the part that begins with it, or nothing."""
     yield toc["root"], ""
-    for part in toc.get("parts", [toc]):
-        caption = part.get("caption", "")
-        for entry in _files(part.get("chapters", [])):
-            yield entry, caption
+    for part in toc["parts"]:
+        caption = part["caption"]
+        for chapter in part["chapters"]:
+            yield chapter["file"], caption
             caption = ""
 
 
@@ -109,12 +101,6 @@ def tidy(text: str) -> str:
 def name_of(docname: str) -> str:
     """`notebooks/chains` as a name for ids and files."""
     return docname.replace("/", "-")
-
-
-def _files(entries: list[dict[str, Any]]) -> Iterator[str]:
-    for entry in entries:
-        yield entry["file"]
-        yield from _files(entry.get("sections", []))
 
 
 def _article(html: Path, docname: str) -> Tag:
@@ -143,19 +129,15 @@ def _clean(article: Tag) -> None:
     for element in article.find_all(_CUSTOM):  # a widget: its static picture stays
         element.name = "div"
     for code in article.select("pre, .sig"):  # colors mean nothing on paper, and weigh megabytes
-        _flatten(code)
+        for element in code.select(":not([id], .sig-name)"):
+            element.unwrap()
+        code.smooth()
     for cell in article.select(".cell"):
         if not cell.decomposed and not cell.get_text(strip=True) and not cell.find("img"):
             cell.decompose()
     for element in article.find_all(True):
-        for name in _NOT_PRINTED:
-            element.attrs.pop(name, None)
-
-
-def _flatten(code: Tag) -> None:
-    for element in code.select(":not([id], .sig-name)"):
-        element.unwrap()
-    code.smooth()
+        for name in _NOT_PRINTED & element.attrs.keys():
+            del element[name]
 
 
 def _unique_ids(page: Page) -> set[str]:

@@ -50,7 +50,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", chapters.hand_over)
     app.connect("env-updated", chapters.retitled)
     app.connect("env-updated", drawings.lighten_all)
-    app.connect("doctree-resolved", ledger.resolve_links)
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
     app.connect("html-page-context", widgets.load)

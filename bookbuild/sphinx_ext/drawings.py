@@ -20,19 +20,9 @@ _RASTER = re.compile(r"(data:image/png;base64,)\s*([A-Za-z0-9+/=\s]+)")
 # an element inherits does not.
 _FOR_ALL = "*{stroke-linejoin: round; stroke-linecap: butt}"
 _FROM_ABOVE = 'stroke-linejoin="round" stroke-linecap="butt"'
-_OPTIONS = {
-    "strip_xml_prolog": True,
-    "remove_metadata": True,
-    "strip_comments": True,
-    "strip_ids": True,
-    "shorten_ids": True,
-    "indent_type": "none",
-    "newlines": False,
-    # Significant digits: hundredths of a point in a drawing of some hundred points.
-    "digits": 5,
-    "cdigits": 5,
-    "quiet": True,
-}
+# Significant digits: hundredths of a point in a drawing of some hundred points.
+_OPTIONS = """--strip-xml-prolog --remove-metadata --enable-comment-stripping --enable-id-stripping
+--shorten-ids --indent=none --no-line-breaks --set-precision=5 --set-c-precision=5 --quiet"""
 
 
 def lighten_all(app: Sphinx, env: Any) -> None:
@@ -53,9 +43,7 @@ def lighten_all(app: Sphinx, env: Any) -> None:
 
 def lighten(svg: str) -> str:
     """The same picture without notes, with short names and numbers; small tables for its pixels."""
-    options = scour.sanitizeOptions()
-    for name, value in _OPTIONS.items():
-        setattr(options, name, value)
+    options = scour.parse_args(_OPTIONS.split())
     bare = re.sub(r"<!DOCTYPE.*?>", "", svg, flags=re.DOTALL)
     inherited = bare.replace(_FOR_ALL, "").replace("<svg ", f"<svg {_FROM_ABOVE} ", 1)
     return scour.scourString(_RASTER.sub(_with_palette, inherited), options)

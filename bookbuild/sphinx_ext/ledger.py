@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
-from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 KINDS = ("proved", "computed", "measured", "cited")
 FIXED = ("registered", "stated before the run", "chosen after a look")
 _WORDS = {"expected": VERDICTS, "kind": KINDS, "fixed": FIXED}
-_LINK = "ledger-link"
 
 
 class Entry(NamedTuple):
@@ -83,7 +81,9 @@ class Ledger(SphinxDirective):
         for name in unregistered(claims, book):
             self._warn(f"a verdict without an entry in {path.name}: {name}")
         heads = ["Claim", "Verdict", "What was found"]
-        rows = [[self._claim(entry), _verdict(entry), self._measured(entry)] for entry in entries]
+        rows = [
+            [self._claim(entry), self._verdict(entry), self._measured(entry)] for entry in entries
+        ]
         return [_count(entries), table(self, "ledger", heads, rows)]
 
     def _warn(self, message: str) -> None:
@@ -95,6 +95,14 @@ class Ledger(SphinxDirective):
         return [
             *self._text(claim["statement"], "ledger-statement"),
             *self._text(f"{claim['source']}{cited}", "ledger-source"),
+        ]
+
+    def _verdict(self, entry: Entry) -> list[nodes.Node]:
+        verdict = _link(entry, self.env) if entry.found else nodes.Text("not computed")
+        how = f"{entry.claim['kind']}; rule {entry.claim['fixed']}"
+        return [
+            nodes.paragraph("", "", verdict),
+            nodes.paragraph("", how, classes=["ledger-kind"]),
         ]
 
     def _measured(self, entry: Entry) -> list[nodes.Node]:
@@ -122,18 +130,10 @@ class Verdict(SphinxRole):
         path = Path(self.env.srcdir) / self.config.book_claims
         for entry in join(register(path), book):
             if entry.claim["id"] == self.text and entry.found:
-                return [_link(entry)], []
+                return [_link(entry, self.env)], []
         known = f"expected the id of a claim with a verdict, got {self.text!r}"
         logger.warning(known, location=self.get_location(), type="ledger")
         return [], []
-
-
-def resolve_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Point the verdicts to their cells; the builder knows the path only now."""
-    for node in list(doctree.findall(nodes.reference)):
-        if _LINK in node:
-            target, anchor = node[_LINK]
-            node["refuri"] = f"{app.builder.get_relative_uri(docname, target)}#{anchor}"
 
 
 def _entry(claim: dict[str, Any], book: dict[str, Any], outputs: dict[str, Any]) -> Entry:
@@ -161,22 +161,15 @@ def _counts(words: tuple[str, ...], seen: list[str | None]) -> str:
     return ", ".join(f"{word}: {count[word]}" for word in words)
 
 
-def _verdict(entry: Entry) -> list[nodes.Node]:
-    how = f"{entry.claim['kind']}; rule {entry.claim['fixed']}"
-    return [
-        nodes.paragraph("", "", _link(entry) if entry.found else nodes.Text("not computed")),
-        nodes.paragraph("", how, classes=["ledger-kind"]),
-    ]
-
-
 def verdict_class(verdict: str) -> str:
     """The class that colors a verdict."""
     return f"verdict-{verdict.replace(' ', '-')}"
 
 
-def _link(entry: Entry) -> nodes.reference:
+def _link(entry: Entry, env: Any) -> nodes.reference:
+    """The verdict, linked to the cell that gave it."""
     verdict = entry.found["verdict"]
-    link = nodes.reference("", verdict, internal=True, classes=["verdict", verdict_class(verdict)])
-    link[_LINK] = (entry.docname, f"claim-{entry.claim['id']}")
-    link["refuri"] = ""
+    page = env.app.builder.get_relative_uri(env.docname, entry.docname)
+    link = nodes.reference("", verdict, internal=True, refuri=f"{page}#claim-{entry.claim['id']}")
+    link["classes"] += ["verdict", verdict_class(verdict)]
     return link

@@ -27,8 +27,6 @@ _PARTS = (
 # What only MathJax's own scripts and styles read.
 _INNER = re.compile(r' (?:data-(?:mml-node|c|mjx-[a-z-]+|latex|variant)|id)="(?!MJX-)[^"]*"')
 _SVG = "http://www.w3.org/2000/svg"
-_GROUP = f"{{{_SVG}}}g"
-_SHAPES = {_GROUP, *(f"{{{_SVG}}}{name}" for name in ("use", "rect", "path", "line"))}
 _ROLE = re.compile(r' (?:role="img"|focusable="false")')
 
 ElementTree.register_namespace("", _SVG)
@@ -85,31 +83,14 @@ def _drawing(svg: str) -> str:
 
 
 def _flatten(parent: ElementTree.Element) -> None:
-    """Take out the groups that say nothing: MathJax makes one for each node of the formula.
-
-    A group that only moves the one thing it has hands that over to it.
-    """
-    children: list[ElementTree.Element] = []
+    """Take out the groups that say nothing: MathJax makes one for each node of the formula."""
     for child in parent:
         _flatten(child)
-        only = child[0] if len(child) == 1 else None
-        if child.tag == _GROUP and not child.attrib:
-            children += child
-        elif only is not None and _only_moves(child) and _can_move(only):
-            only.set("transform", child.attrib["transform"])
-            children.append(only)
-        else:
-            children.append(child)
-    parent[:] = children
+    parent[:] = [part for child in parent for part in (child if _says_nothing(child) else [child])]
 
 
-def _only_moves(element: ElementTree.Element) -> bool:
-    return element.tag == _GROUP and list(element.attrib) == ["transform"]
-
-
-def _can_move(element: ElementTree.Element) -> bool:
-    """Not so a drawing inside a drawing, which some browsers do not transform."""
-    return element.tag in _SHAPES and "transform" not in element.attrib
+def _says_nothing(element: ElementTree.Element) -> bool:
+    return element.tag == f"{{{_SVG}}}g" and not element.attrib
 
 
 def _tree(mathml: str) -> str:

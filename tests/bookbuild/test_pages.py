@@ -16,7 +16,7 @@ parts:
   - caption: First
     chapters:
       - file: notebooks/one
-        sections: [{file: notebooks/two}]
+      - file: notebooks/two
 """
 INDEX = r"""<html><body><nav>Menu</nav><article>
 <section id="a-b"><h1>A &amp; B<a class="headerlink" href="#a-b">#</a></h1>
@@ -117,8 +117,3 @@ def test_a_page_that_is_not_built_is_named(root):
     (root / "html/notebooks/two.html").unlink()
     with pytest.raises(ValueError, match=r"two\.html, found none: run `make book` first"):
         pages.collect(root, root / "html")
-
-
-def test_a_contents_without_parts_has_no_captions():
-    toc = {"root": "index", "chapters": [{"file": "a"}, {"file": "b"}]}
-    assert list(pages.contents(toc)) == [("index", ""), ("a", ""), ("b", "")]
