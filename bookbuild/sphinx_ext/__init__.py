@@ -60,7 +60,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     _dress(app)
     # env_version: raise it when pages that were built before must be built anew.
     safe = {"parallel_read_safe": True, "parallel_write_safe": True}
-    return {"version": "1", "env_version": 1, **safe}
+    return {"version": "1", "env_version": 2, **safe}
 
 
 def _dress(app: Sphinx) -> None:

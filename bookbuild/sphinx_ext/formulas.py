@@ -5,30 +5,26 @@ A page holds the outline of each glyph once; the drawings refer to it.
 
 import html
 import re
+from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 from bookbuild.sphinx_ext.mathjax import Formula, Typesetter
 
 logger = logging.getLogger(__name__)
-RENDERER = "drawn"
 _NARROW = 26  # ex: what fits a line of the smallest phone
 _SCROLLS = " pst-scrollable-table-container"  # the theme's script makes it a stop of the tab key
 _USED = re.compile(r'xlink:href="#(MJX-[^"]+)"')
-_setters: WeakKeyDictionary[Sphinx, Typesetter] = WeakKeyDictionary()
 
 
 def setup(app: Sphinx) -> None:
     """Register the renderer and the macros that a book may define."""
     app.add_config_value("book_macros", {}, "env")
-    app.add_html_math_renderer(RENDERER, (visit_inline, None), (visit_display, None))
-    app.connect("config-inited", _choose)
+    app.add_html_math_renderer("drawn", (visit_inline, None), (visit_display, None))
     app.connect("html-page-context", add_glyphs, priority=850)
 
 
@@ -89,14 +85,9 @@ def words(app: Sphinx, node: nodes.math) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", found.mathml)) if found else node.astext()
 
 
-def _choose(app: Sphinx, config: Config) -> None:
-    config["html_math_renderer"] = RENDERER
-
-
+@cache
 def _setter(app: Sphinx) -> Typesetter:
-    if app not in _setters:
-        _setters[app] = Typesetter(app.config.book_macros)
-    return _setters[app]
+    return Typesetter(app.config.book_macros)
 
 
 def _typeset(app: Sphinx, node: nodes.Node, source: str, *, display: bool) -> Formula | None:
@@ -123,13 +114,7 @@ def _inside(node: nodes.Node | None, kind: type) -> bool:
 
 
 def _source(node: nodes.math_block) -> str:
-    """The TeX of a display: blank lines separate aligned equations, as Sphinx has it."""
+    """The TeX of a display; several lines are split, as Sphinx has it."""
     text = node.astext()
-    if node.get("nowrap") or "amsmath" in node.get("classes", []):
-        return text
-    parts = [part for part in text.split("\n\n") if part.strip()]
-    split = [rf"\begin{{split}}{p}\end{{split}}" if r"\\" in p else p for p in parts]
-    joined = r"\\".join(split)
-    if len(parts) < 2:
-        return joined
-    return rf"\begin{{align}}\begin{{aligned}}{joined}\end{{aligned}}\end{{align}}"
+    whole = node.get("nowrap") or "amsmath" in node.get("classes", [])
+    return text if whole or r"\\" not in text else rf"\begin{{split}}{text}\end{{split}}"

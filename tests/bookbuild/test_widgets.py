@@ -1,8 +1,6 @@
-"""Pages with a widget get its scripts, deferred and in order; other pages and builders get none."""
+"""Scripts of widgets; tests/browser/test_widgets.py sees which pages load them."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from docutils import nodes
@@ -20,37 +18,11 @@ def _page(*html: str) -> nodes.document:
     return document
 
 
-def _loaded(doctree: Any, builder: str = "html") -> list[Any]:
-    seen: list[Any] = []
-    app: Any = SimpleNamespace(
-        builder=SimpleNamespace(name=builder),
-        add_css_file=lambda name: seen.append(name),
-        add_js_file=lambda name, **options: seen.append((name, options)),
-    )
-    widgets.load(app, "page", "page.html", {}, doctree)
-    return seen
-
-
-def test_a_page_loads_the_style_and_the_deferred_scripts_of_its_widgets_once_in_order():
-    seen = _loaded(_page("<bn-identity>", "</bn-identity>", "<bn-gradient>", "<bn-identity>"))
-    deferred = {"loading_method": "defer"}
-    names = ("core", "sample", "identity", "gradient")
-    assert seen == ["widgets.css", *((f"widgets/{name}.js", deferred) for name in names)]
-
-
-def test_a_page_without_a_widget_loads_nothing():
-    assert _loaded(_page("<div>")) == []
-    assert _loaded(None) == []
-
-
-def test_print_and_epub_keep_the_pictures():
-    assert _loaded(_page("<bn-chain>"), builder="singlehtml") == []
-    assert _loaded(_page("<bn-chain>"), builder="epub") == []
-
-
-def test_a_widget_without_a_script_is_refused():
+def test_the_widgets_of_a_page_are_found_once_in_order_and_one_without_a_script_is_refused():
+    page = _page("<bn-identity>", "</bn-identity>", "<bn-gradient>", "<bn-identity>", "<div>")
+    assert widgets.held(page) == ["identity", "gradient"]
     with pytest.raises(ValueError, match=r"expected a widget out of .*, got 'bn-chian'"):
-        _loaded(_page("<bn-chian>"))
+        widgets.held(_page("<bn-chian>"))
 
 
 def test_every_script_belongs_to_a_widget_and_every_widget_has_a_picture():

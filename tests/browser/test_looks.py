@@ -28,11 +28,17 @@ def test_a_heading_is_larger_than_those_below_it_and_none_is_thinner(visit, widt
     assert len(set(weights)) == 1
 
 
-def test_on_paper_there_are_the_title_and_all_code_in_dark_ink(visit):
+def test_on_paper_there_are_title_solutions_and_code_in_dark_ink_and_no_controls(visit):
     page = visit(color_scheme="dark").open(CHAPTER)
+    solution = page.locator("details.solution").first
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    for hidden in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".headerlink"):
+        assert not page.locator(hidden).first.is_visible(), hidden
     assert page.locator("article h1").first.is_visible()
+    assert solution.locator("p").last.is_visible()
+    assert page.locator("article p").first.evaluate(STYLE, ["color"]) == ["rgb(0, 0, 0)"]
+    assert page.locator("body").evaluate(STYLE, ["backgroundColor"]) == ["rgb(255, 255, 255)"]
     code = page.locator("details.hide .cell_input").first
     assert code.is_visible()
     assert code.evaluate(STYLE, ["animationName", "opacity"]) == ["none", "1"]
@@ -43,6 +49,7 @@ def test_on_paper_there_are_the_title_and_all_code_in_dark_ink(visit):
     assert page.locator("article img").first.evaluate(STYLE, ["filter"]) == ["none"]
     page.evaluate("() => dispatchEvent(new Event('afterprint'))")
     assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert not solution.evaluate("e => e.open")
 
 
 def test_in_the_dark_a_figure_has_its_size_and_no_plate_and_comments_recede(visit):

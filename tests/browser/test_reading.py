@@ -1,4 +1,4 @@
-"""What a reader does: search, keys only, paper, a folder without a server."""
+"""What a reader does: search, keys only, a folder without a server."""
 
 import pytest
 from built import HTML
@@ -101,17 +101,3 @@ def test_on_a_phone_the_contents_open_and_close_by_keys(visit):
         assert dialog.locator("a").first.is_visible()
         page.keyboard.press("Escape")
         assert not dialog.evaluate("e => e.open")
-
-
-def test_paper_has_the_text_in_black_and_no_controls(visit):
-    page = visit(viewport={"width": 800, "height": 1000}, color_scheme="dark").open(CHAPTER)
-    page.emulate_media(media="print", color_scheme="dark")
-    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
-    for hidden in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".headerlink"):
-        assert not page.locator(hidden).first.is_visible(), hidden
-    style = "(e) => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor]"
-    assert page.locator("article p").first.evaluate(style) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
-    solution = page.locator("details.solution").first
-    assert solution.locator("p").last.is_visible()
-    page.evaluate("() => dispatchEvent(new Event('afterprint'))")
-    assert not solution.evaluate("e => e.open")
