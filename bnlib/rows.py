@@ -1,11 +1,10 @@
 """Every input is a matrix of rows (m, c): m numbers for each of c channels.
 
-The only reshaping of the library, the checks at its boundary, and the records that passes return
-and statistics fill. It computes no statistics. `to_rows` serves NumPy and torch alike.
+The reshaping of the library, the checks at its boundary, and the records that passes return
+and statistics fill. It computes no statistics.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,36 +45,6 @@ def per_channel(v: Any, ndim: int, channel_axis: int = 1) -> Any:
     shape = [1] * ndim
     shape[channel_axis % ndim] = -1
     return v.reshape(shape)
-
-
-def to_rows(x: Any, channel_axis: int = 1) -> tuple[Any, Callable[[Any], Any]]:
-    """Rows (m, c) of an input of any layout, and the function that gives the layout back.
-
-        (N, C) -> (N, C)      (N, C, H, W) -> (N*H*W, C)      m = product of all axes but one
-
-    x: NumPy array or torch tensor; channels-last layouts have channel_axis = -1.
-    The second result takes rows of the same shape and returns them in the layout of x.
-    Raises ValueError as `reduced_axes` does, and when the rows given back have another shape.
-    Consequence: the layout only changes m. Normalizing rows is normalizing the layout.
-    """
-    order = (*reduced_axes(x.ndim, channel_axis), channel_axis % x.ndim)
-    moved = _transpose(x, order)
-    want = (math.prod(moved.shape[:-1]), moved.shape[-1])
-    back = tuple(order.index(axis) for axis in range(x.ndim))
-
-    def restore(rows: Any) -> Any:
-        if tuple(rows.shape) != want:
-            raise ValueError(
-                f"expected rows of shape {want}, as taken apart, got {tuple(rows.shape)}"
-            )
-        return _transpose(rows.reshape(moved.shape), back)
-
-    return moved.reshape(want), restore
-
-
-def _transpose(x: Any, order: tuple[int, ...]) -> Any:
-    """The two libraries have different names for it."""
-    return x.transpose(order) if isinstance(x, np.ndarray) else x.permute(order)
 
 
 def row_count(x: np.ndarray) -> int:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from bnlib import derivatives, laws
+from bnlib import laws
+from bnlib.chapters.gradient import derivatives
 
 
 def test_noise_of_running_statistics_at_the_usual_weights():
@@ -121,12 +122,3 @@ def test_gate_rates_by_hand():
     gamma, beta = np.array([2.0, -2.0, 0.0, 0.0]), np.array([2.0, 2.0, 1.0, -1.0])
     np.testing.assert_allclose(laws.gate_rate(gamma, beta), [0.841344746, 0.841344746, 1, 0])
     np.testing.assert_allclose(laws.saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
-
-
-def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise():
-    x = np.array([-1.0, 0.0, 1.0])
-    assert laws.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
-    # |x| is even, tanh odd: only the constant is left, and the variance of (1, 0, 1) is 2/9.
-    assert laws.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
-    with pytest.raises(ValueError, match=r"expected one of 'relu', 'tanh', got 'gelu'"):
-        laws.kink_floor(x, x, "gelu")

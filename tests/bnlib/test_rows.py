@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bnlib import rows
+from bnlib.chapters.forward.measure import to_rows
 
 RNG = np.random.default_rng(11)
 
@@ -23,7 +24,7 @@ RNG = np.random.default_rng(11)
 )
 def test_rows_taken_apart_come_back_in_the_same_layout(x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
-    flat, restore = rows.to_rows(x, axis)
+    flat, restore = to_rows(x, axis)
     assert flat.shape[1] == x.shape[axis]
     np.testing.assert_array_equal(restore(flat), x)
 
@@ -33,9 +34,9 @@ def test_rows_taken_apart_come_back_in_the_same_layout(x, data):
 )
 def test_one_column_of_the_rows_is_one_channel_in_both_libraries(shape, axis):
     x = RNG.normal(size=shape)
-    flat, _ = rows.to_rows(x, axis)
+    flat, _ = to_rows(x, axis)
     np.testing.assert_array_equal(np.sort(flat[:, 2]), np.sort(x.take(2, axis), axis=None))
-    theirs, restore = rows.to_rows(torch.from_numpy(x), axis)
+    theirs, restore = to_rows(torch.from_numpy(x), axis)
     np.testing.assert_array_equal(theirs.numpy(), flat)
     np.testing.assert_array_equal(restore(theirs).numpy(), x)
 
@@ -54,7 +55,7 @@ def test_a_layout_without_rows_or_without_that_axis_is_refused(ndim, axis, messa
 
 
 def test_rows_of_another_shape_are_not_given_back():
-    _, restore = rows.to_rows(np.zeros((4, 3, 2)))
+    _, restore = to_rows(np.zeros((4, 3, 2)))
     with pytest.raises(ValueError, match=r"expected rows of shape \(8, 3\).*got \(3, 8\)"):
         restore(np.zeros((3, 8)))
 
@@ -88,7 +89,7 @@ def test_lines_are_the_channels_of_a_layout_and_go_back(shape):
     view = rows.lines(x)
     work = rows.empty_lines(view)
     work[...] = view.reshape(work.shape)
-    np.testing.assert_array_equal(rows.to_rows(x)[0].T, work)
+    np.testing.assert_array_equal(to_rows(x)[0].T, work)
     if x.size:
         np.testing.assert_array_equal(rows.from_lines(work, x), x)
 

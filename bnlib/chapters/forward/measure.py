@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,6 +43,36 @@ FAMILIES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 Inputs = dict[tuple[str, str], torch.Tensor]  # (group, layer) -> (n, c)
 
 
+def to_rows(x: Any, channel_axis: int = 1) -> tuple[Any, Callable[[Any], Any]]:
+    """Rows (m, c) of an input of any layout, and the function that gives the layout back.
+
+        (N, C) -> (N, C)      (N, C, H, W) -> (N*H*W, C)      m = product of all axes but one
+
+    x: NumPy array or torch tensor; channels-last layouts have channel_axis = -1.
+    The second result takes rows of the same shape and returns them in the layout of x.
+    Raises ValueError as `reduced_axes` does, and when the rows given back have another shape.
+    Consequence: the layout only changes m. Normalizing rows is normalizing the layout.
+    """
+    order = (*rows.reduced_axes(x.ndim, channel_axis), channel_axis % x.ndim)
+    moved = _transpose(x, order)
+    want = (math.prod(moved.shape[:-1]), moved.shape[-1])
+    back = tuple(order.index(axis) for axis in range(x.ndim))
+
+    def restore(rows: Any) -> Any:
+        if tuple(rows.shape) != want:
+            raise ValueError(
+                f"expected rows of shape {want}, as taken apart, got {tuple(rows.shape)}"
+            )
+        return _transpose(rows.reshape(moved.shape), back)
+
+    return moved.reshape(want), restore
+
+
+def _transpose(x: Any, order: tuple[int, ...]) -> Any:
+    """The two libraries have different names for it."""
+    return x.transpose(order) if isinstance(x, np.ndarray) else x.permute(order)
+
+
 def standardized(x: np.ndarray, eps: float) -> reference.Tape:
     """Step 1 of [BN.1] alone: x_hat and what belongs to it."""
     return reference.forward(x, np.ones(x.shape[1]), np.zeros(x.shape[1]), eps=eps)[1]
@@ -62,7 +93,7 @@ def compare(
     x = rng.normal(size=shape) + _per(rng.uniform(-8, 8, c), shape, channel_axis)
     gamma, beta, mean, var = (*rng.normal(size=(3, c)), rng.uniform(0.5, 2, c))
     x, gamma, beta, mean, var = (a.astype(dtype) for a in (x, gamma, beta, mean, var))
-    flat, restore = rows.to_rows(x, channel_axis)
+    flat, restore = to_rows(x, channel_axis)
     train = restore(reference.forward(flat, gamma, beta, eps=eps)[0])
     infer = restore(running.infer(flat, gamma, beta, mean, var, eps=eps))
     stored = running.update(

@@ -16,8 +16,8 @@ from scipy import special
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnlib import data, derivatives, kernels, laws, layer, reference, running, statistics, training
-from bnlib.chapters.gradient import witnesses
+from bnlib import data, kernels, laws, layer, reference, running, statistics, training
+from bnlib.chapters.gradient import derivatives, witnesses
 from bnlib.interactions import gradient
 from bnlib.networks.seed_batched import Params, SeedBatchedMLP, Statistics, Trace
 from bnlib.networks.spec import Spec

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bnlib import reference
-from bnlib.derivatives import directional
+from bnlib.chapters.gradient.derivatives import directional
 
 Array = np.ndarray
 

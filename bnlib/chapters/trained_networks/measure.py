@@ -300,7 +300,10 @@ def association_table(layers: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         row = {"pearson": ends.estimate, "low": ends.low, "high": ends.high}
         for name in ("spearman", "ols", "major", "norm_slope", "partial", "beta_mu"):
             row[name] = chosen[name].mean()
-        row |= {"p<.05": (chosen["p"].dropna() < 0.05).mean(), "masked": chosen["masked"].sum()}
+        row |= {
+            "p<.05": (pd.Series(chosen["p"]).dropna() < 0.05).mean(),
+            "masked": chosen["masked"].sum(),
+        }
         rows[net, role] = row
     return pd.DataFrame(rows).T.rename_axis(index=["net", "role"])
 

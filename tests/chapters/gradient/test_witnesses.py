@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bnlib import derivatives
-from bnlib.chapters.gradient import witnesses
+from bnlib.chapters.gradient import derivatives, witnesses
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import derivatives
+from bnlib.chapters.gradient import derivatives
 
 U64 = 2.0**-53
 
