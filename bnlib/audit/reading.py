@@ -1,6 +1,5 @@
 """What a checkpoint file holds: nothing of it runs, and nothing is unpacked that was not stored."""
 
-import builtins
 import json
 import pickle
 import re
@@ -19,13 +18,12 @@ import torch._utils as rebuilding
 FORMATS = tomllib.loads(files("bnlib.audit").joinpath("formats.toml").read_text())["format"]
 _ZIP, _HEAD = b"PK\x03\x04", 512
 _MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)[2:]  # of torch's older format
-# Who asks a pickle for one of these wants to run something; of builtins, for more than a type.
+# Who asks a pickle for one of these wants to run something.
 _TOOLS = re.compile(
     r"(os|posix|nt|sys|subprocess|pty|shutil|runpy|importlib|ctypes|socket|code|webbrowser|marshal"
-    r"|commands|timeit|pdb|pip|asyncio|multiprocessing)(\.|$)"
+    r"|commands|timeit|pdb|pip|asyncio|multiprocessing)\..*|(builtins|__builtin__)\.(eval|exec"
+    r"|execfile|compile|getattr|setattr|delattr|__import__|open|file|input|breakpoint|apply)"
 )
-
-
 SAVE = (
     "If it is a whole module of yours, save torch.save(model.state_dict(), path) where the class "
     "is known, and audit that"
@@ -73,10 +71,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
             rebuild = getattr(rebuilding, name)
             return lambda *given: rebuild(*given)  # of its own: a pickle may set attributes
-        if _TOOLS.match(module) or (
-            module in ("builtins", "__builtin__")
-            and not isinstance(getattr(builtins, name, None), type)
-        ):
+        if _TOOLS.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name}")
         return _Inert(name, (Stub,), {"__module__": module})
 

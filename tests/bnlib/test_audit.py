@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from collections import Counter, defaultdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -464,6 +465,8 @@ WRAPPED = {
         "optimizer": {"state": {0: {"exp_avg": torch.ones(8)}}, "param_groups": [{"lr": 0.1}]},
         "numpy": np.float64(3),
         "counter": Counter("aab"),
+        "plain": [range(3), complex(1, 2), slice(2), frozenset("a"), partial(int, base=2), len],
+        "state": np.random.default_rng(0),
         "default": defaultdict(list, a=[1]),
         "enum": {re.RegexFlag.A: 1},
         "model": s,
