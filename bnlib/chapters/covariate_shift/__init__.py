@@ -43,7 +43,7 @@ class Settings(parameters.Settings):
     rates: list = parameter([0.03, 0.1, 0.3, 1.0, 3.0], 1e-6, 100.0, rule=ascending)
     steps: int = parameter(120, 11, 2000)
     every: int = parameter(10, 1, 500)
-    width: int = parameter(32, 4, 512)
+    width: int = parameter(32, 8, 512)
     batch: int = parameter(64, 4, 1024)
     bn_eps: float = parameter(1e-5, 1e-12, 1.0)
     identity_depth: int = parameter(5, 2, 12)
@@ -59,7 +59,7 @@ class Settings(parameters.Settings):
     spectra: int = parameter(2, 1, 50)
     explosion_depth: int = parameter(10, 4, 64)
     sizes: list = parameter(
-        [[256, 256], [32, 16], [32, 64], [32, 256]], 2, 4096, rule=pairs("[width, batch]")
+        [[256, 256], [32, 16], [32, 64], [32, 256]], 8, 4096, rule=pairs("[width, batch]")
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class Settings(parameters.Settings):
 
     seeds: int = parameter(10, 3, 100)
     steps: int = parameter(300, 50, 5000)
-    lr: float = parameter(0.1, 0.001, 1.0)
+    lr: float = parameter(0.1, 0.001, 0.2)
     pairs: int = parameter(64, 2, 512)
     draws: int = parameter(4_000_000, 100_000, 50_000_000)
     digits: int = parameter(60, 30, 200)

@@ -36,7 +36,7 @@ class Settings(parameters.Settings):
     r_values: list = parameter([0.1, 0.5, 1.0], 1e-6, 100.0, rule=ascending)
     c_values: list = parameter([0.3, 1.0], 1e-6, 100.0, rule=ascending)
     r_points: int = parameter(24, 3, 200)
-    width: int = parameter(32, 2, 512)
+    width: int = parameter(32, 8, 512)
     batch: int = parameter(64, 4, 1797)
     bn_eps: float = parameter(1e-5, 1e-12, 1.0)
     steps: int = parameter(20, 1, 500)

@@ -150,7 +150,7 @@ def larger_rates(trained: Networks) -> Section:
     depths, lines = measure.by_depth(judged, SHOWN)
     return Section(
         records=recorded({**factors, "depth-shallow": least, "depth-deep": most}),
-        claims=(decide.larger_rates(ratio, run, source, trained=bool(judged.passing.max() > 0)),),
+        claims=(decide.larger_rates(ratio, run, source, trained=measure.told(judged)),),
         tables={"ratios": pd.DataFrame(columns).fillna("")},
         figures={"depth": lambda: figures.over_depth(depths, lines, trained.plan.rates[-1])},
     )

@@ -323,6 +323,11 @@ def agreement(run: pd.DataFrame, kept: pd.DataFrame) -> pd.Series:
     return pd.Series(both["run"] - both["max_trainable"]).abs()
 
 
+def told(frame: pd.DataFrame) -> bool:
+    """Whether in some network some rates reach the threshold, and not all of them."""
+    return bool(((frame.passing > 0) & ~frame.censored.astype(bool)).any())
+
+
 def bn_gains(frame: pd.DataFrame, activation: str = "relu") -> pd.DataFrame:
     """log2 of BN's largest rate over that of the plain network, paired by seed, a row a depth."""
     rows = {}
