@@ -14,7 +14,7 @@ REFUSED = {
         "rate_rules": [(["same rates"], "did you mean 'same rate'"), ([], "a list with entries")],
         "depths": [([1], "one in"), ([[6]], "list of int")],
         "rates": [([1.0, 0.1], ASCENDING)],
-        "raw_steps": [([0.0, 0.1], "one in")],
+        "raw_steps": [([0.0, 0.1], "one in"), ([0.1], "at least 2"), ([0.2, 0.1], ASCENDING)],
         "matched_steps": [(["a"], "list of float")],
         "noise_depths": [([6, 8], "one of at least 10")],
         "sizes": [([[32, 1]], "one in"), ([[32]], "pairs"), ([32], "list of list")],

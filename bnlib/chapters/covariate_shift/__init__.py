@@ -26,6 +26,12 @@ JUDGED_DEPTH = 10  # weight matrices from which on the claim about noise is judg
 STORED, DIGEST = Path(__file__).with_name("mnist1d.json"), "ad259a4cb3988330"
 
 
+def _two(name: str, values: list[float]) -> None:
+    """Ascending, and at least two: a single step has no range."""
+    ascending(name, values)
+    different(2)(name, values)
+
+
 @dataclass(frozen=True)
 class Settings(parameters.Settings):
     """What `notebooks/covariate-shift.ipynb` declares, with its ranges."""
@@ -51,8 +57,8 @@ class Settings(parameters.Settings):
     noise_scale: float = parameter(1.0, 0.1, 4.0)
     landscape_depth: int = parameter(6, 2, 16)
     landscape_steps: int = parameter(60, 11, 2000)
-    raw_steps: list = parameter([0.05, 0.1, 0.2, 0.4], 1e-6, 100.0, rule=ascending)
-    matched_steps: list = parameter([0.1, 0.25, 0.5, 1.0], 1e-6, 100.0, rule=ascending)
+    raw_steps: list = parameter([0.05, 0.1, 0.2, 0.4], 1e-6, 100.0, rule=_two)
+    matched_steps: list = parameter([0.1, 0.25, 0.5, 1.0], 1e-6, 100.0, rule=_two)
     block_depth: int = parameter(6, 3, 10)
     block_steps: int = parameter(20, 1, 200)
     probes: int = parameter(6, 1, 100)

@@ -19,8 +19,8 @@ def test_a_walk_is_measured_at_least_once_after_its_start(name):
 
 
 def test_the_landscape_is_looked_at_along_raw_steps_or_predicted_decreases():
-    looked = chapter.Settings(raw_steps=[0.1], matched_steps=[0.5]).looked_along
-    assert looked == {"raw": [0.1], "matched": [0.5], "layer-normalized": [0.5]}
+    looked = chapter.Settings(raw_steps=[0.1, 0.2], matched_steps=[0.5, 1.0]).looked_along
+    assert looked == {"raw": [0.1, 0.2], "matched": [0.5, 1.0], "layer-normalized": [0.5, 1.0]}
     assert tuple(looked) == UNITS
 
 
