@@ -30,14 +30,6 @@ def test_two_layers_by_hand():
     assert orders.order_sums(np.array([5.0, 6.0, 7.0, 18.0]), 2).tolist() == [5, 3, 10]
 
 
-def test_order_sums_are_binomial_sums_of_the_values_by_size():
-    values, sizes = drawn(6), orders.subset_masks(6).sum(axis=1)
-    by_size = [values[sizes == j].sum() for j in range(7)]
-    for k, found in enumerate(orders.order_sums(values, 6)):
-        want = sum((-1) ** (k - j) * math.comb(6 - j, k - j) * by_size[j] for j in range(k + 1))
-        assert found == pytest.approx(want, abs=1e-12)
-
-
 @settings(deadline=None)
 @given(depths, st.integers(0, 2**32 - 1))
 def test_the_moebius_terms_of_all_subsets_give_the_values_back(depth, seed):

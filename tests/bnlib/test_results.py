@@ -150,6 +150,11 @@ def test_a_claim_has_a_known_verdict_and_one_sentence(verdict, evidence):
         Claim("a", verdict, evidence)
 
 
+def test_a_number_that_is_none_decides_nothing():
+    assert Claim("a", "fails", "the gain is nan [nan, nan]").verdict == "undecided"
+    assert Claim("a", "fails", "of a nanometre").verdict == "fails"
+
+
 def test_a_plain_process_publishes_nothing_and_imports_neither_ipython_nor_pandas():
     code = (
         "import sys; from bnlib.results import Record, Section\n"

@@ -41,13 +41,6 @@ def test_one_column_of_the_rows_is_one_channel_in_both_libraries(shape, axis):
     np.testing.assert_array_equal(restore(theirs).numpy(), x)
 
 
-def test_statistics_of_a_layout_broadcast_back_to_it():
-    x = RNG.normal(size=(2, 4, 5, 3))
-    centered = x - rows.per_channel(x.mean(rows.reduced_axes(4, -1)), 4, -1)
-    assert rows.reduced_axes(4, -1) == (0, 1, 2)
-    np.testing.assert_allclose(centered.mean((0, 1, 2)), 0, atol=1e-15)
-
-
 @pytest.mark.parametrize(("ndim", "axis", "message"), [(1, 0, "at least 2 axes"), (3, 3, "got 3")])
 def test_a_layout_without_rows_or_without_that_axis_is_refused(ndim, axis, message):
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,6 @@ from bnlib.rows import Moments
 
 SEEDS = (3, 0, 11)
 SIZES = (5, 7, 6, 4)
-LIVE = [norm for norm in NORMS if norm != "frozen"]
 
 
 def rows(m=9, seed=0, d=5):

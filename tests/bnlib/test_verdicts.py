@@ -74,3 +74,9 @@ def test_an_interval_has_its_ends():
 def test_intervals_that_hold_together_are_wider():
     assert verdicts.simultaneous(4) == 1 - 0.05 / 4
     assert verdicts.simultaneous(2, level=0.9) == 1 - (1 - 0.9) / 2
+
+
+def test_without_its_control_a_claim_that_does_not_hold_is_undecided():
+    assert verdicts.verdict(False, True, tested=False) == "undecided"
+    assert verdicts.count([1, 0], tested=False) == "undecided"
+    assert verdicts.count([1, 1], tested=False) == "holds"

@@ -2,8 +2,8 @@
 
     python tests/support/fingerprints.py [slug ...]
 
-writes `notebooks/smoke.json` anew: each fingerprint twice, as usual and with the arithmetic of an
-old processor, so that how much may move is measured and not guessed.
+writes `tests/notebooks/smoke/<slug>.json` anew: each fingerprint twice, as usual and with the
+arithmetic of an old processor, so that how much may move is measured and not guessed.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from bnlib.plots.style import use_style
 from bookbuild.reproduce import FACTOR, OLD_PROCESSOR
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "notebooks" / "smoke.json"
+KEPT = ROOT / "tests" / "notebooks" / "smoke"
 SEEN = lines.Line2D, collections.Collection, patches.Patch, image.AxesImage, text.Text
 LEAST = 1e-9  # below it, numbers are rounding
 FLOOR = 1e-6  # what a fingerprint may move at least
@@ -111,7 +111,7 @@ def of_sections(sections):
 
 def moved(slug, found):
     """What differs from the kept fingerprints by more than another processor would."""
-    kept = json.loads(KEPT.read_text())[slug]
+    kept = json.loads((KEPT / f"{slug}.json").read_text())
     apart = {name: abs(found[name] - kept[name][0]) for name in kept.keys() & found.keys()}
     far = [n for n, by in apart.items() if not by <= FLOOR + FACTOR * abs(np.subtract(*kept[n]))]
     return sorted([*far, *(f"{name}, not in both" for name in kept.keys() ^ found.keys())])
@@ -123,23 +123,17 @@ def _measured(slug):
     return of_sections(sections) | {name: of_figure(figure) for name, figure in drawn(sections)}
 
 
-def _write(slugs):
-    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
-    command = [sys.executable, __file__, "--measure", *slugs]
-    other = subprocess.run(command, env=os.environ | OLD_PROCESSOR, stdout=-1, check=True)
-    elsewhere = json.loads(other.stdout)
-    for slug in slugs:
-        here = _measured(slug)
-        kept[slug] = {name: [here[name], elsewhere[slug][name]] for name in here}
-    parts = (
-        f'"{slug}": {{\n' + ",\n".join(f" {json.dumps(k)}: {v}" for k, v in kept[slug].items())
-        for slug in sorted(kept)
-    )
-    KEPT.write_text("{\n" + "\n},\n".join(parts) + "\n}\n}\n")
+def _write(slug):
+    command = [sys.executable, __file__, "--measure", slug]
+    other = subprocess.Popen(command, env=os.environ | OLD_PROCESSOR, stdout=subprocess.PIPE)
+    here, elsewhere = _measured(slug), json.loads(other.communicate()[0])
+    lines = (f"{json.dumps(name)}: {[here[name], elsewhere[name]]}" for name in here)
+    (KEPT / f"{slug}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        json.dump({slug: _measured(slug) for slug in sys.argv[2:]}, sys.stdout)
+        json.dump(_measured(sys.argv[2]), sys.stdout)
     else:
-        _write(sys.argv[1:] or sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")))
+        for slug in sys.argv[1:] or sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")):
+            _write(slug)

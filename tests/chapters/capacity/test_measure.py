@@ -24,15 +24,6 @@ def test_the_deviation_of_batches_of_two_rows_by_hand():
     assert measure.batch_std(y, 2, 3, np.random.default_rng(0)) == pytest.approx([1.0])
 
 
-def test_scale_labels_share_the_scale_in_a_batch_or_not():
-    for design, per_batch in (("batch", True), ("sample", False)):
-        x, y = measure.scale_rows(design, SEEDS, 5, 1, m=8)
-        assert x.shape == (3, 40, 32)
-        assert np.array_equal(np.abs(x[..., :16]), x[..., 16:])
-        constant = (np.diff(y.reshape(3, 5, 8), axis=2) == 0).all()
-        assert constant == per_batch
-
-
 @pytest.mark.parametrize(
     ("subset", "numbers"),
     [

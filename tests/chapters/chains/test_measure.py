@@ -6,17 +6,6 @@ import pytest
 from bnlib.chapters.chains import measure
 
 
-@pytest.mark.parametrize("step", [1e-1, 1e-3])
-def test_errors_of_the_exact_ways_stay_at_rounding_and_the_others_below_their_bounds(step):
-    errors = measure.errors_of_ways(np.random.default_rng(1).normal(1.0, 0.1, 10), step=step)
-    for way in ("product", "term by term"):
-        assert errors[way].max() < 2**10 * np.finfo(float).eps  # 2^10 positive terms at most
-    for way in ("subsets", "interpolation"):
-        # the values themselves carry ten roundings more than the bound counts
-        assert (errors[way] <= 10 * errors[f"{way}, bound"]).all()
-        assert errors[way][-1] > 1e-10  # the last order has drowned
-
-
 def test_the_exact_change_of_a_chain_is_the_sum_of_its_orders_where_that_sum_is_well_conditioned():
     orders, change = measure.equal_chain(10, 1.0, 0.1)
     assert change == pytest.approx(-0.6513215599, rel=1e-10)  # 0.9^10 - 1
@@ -30,13 +19,6 @@ def test_shares_of_equal_chains_by_hand():
     assert r == pytest.approx([0.3, 0.6])
     assert ratio == pytest.approx([0.1, 0.2])
     assert share == pytest.approx([0.031 / 0.331, 0.128 / 0.728])
-
-
-def test_the_matched_step_matches_the_first_order_change():
-    w = np.random.default_rng(2).normal(1.1, 0.1, (5, 12))
-    measured = measure.over_depths(w, [2, 7, 12], 0.7)
-    assert measured.shape == (5, 3, 3)
-    assert measured[:, 1] == pytest.approx(np.full((5, 3), 0.7), rel=1e-12)
 
 
 @pytest.mark.parametrize("w", [1.1, 0.9, 1.5])
@@ -66,14 +48,3 @@ def test_matrix_gradients_agree_with_central_differences():
 
         # h^2 times a third derivative of order one
         assert (loss(h) - loss(-h)) / (2 * h) == pytest.approx((g * v).sum(), rel=1e-7, abs=1e-8)
-
-
-def test_both_steps_are_what_they_say_and_the_polynomial_is_the_forward_pass():
-    chain = measure.matrix_chain("orthogonal", 1.0, 4, np.random.default_rng(6), width=8, rows=64)
-    fixed, matched = measure.measure_steps(*chain, step=0.01, r_loss=0.5)
-    assert fixed.step == 0.01
-    assert matched.predicted == pytest.approx(0.5, rel=1e-12)
-    for step in (fixed, matched):
-        assert step.residual < 1e-13
-        assert step.net <= step.gross
-    assert 0.5 < matched.useful < 1  # a flipped sign of the decrease would make it negative

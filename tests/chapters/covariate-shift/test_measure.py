@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from oracles.small_networks import SEEDS, X, inter, network, step_of
@@ -21,17 +20,7 @@ def rates(*values):
     return [(rate, 0.0) for rate in values]
 
 
-def losses(at):
-    return at.loss(at.arm.params)
-
-
 # The bench
-
-
-def test_frozen_statistics_are_those_of_the_first_batch_so_frozen_starts_as_bn():
-    bn, frozen, none = (losses(SMALL.start(name, 4)) for name in ("bn", "frozen", "none"))
-    torch.testing.assert_close(bn, frozen)
-    assert not torch.allclose(bn, none)
 
 
 def test_one_matrix_has_nothing_below_it():
@@ -60,14 +49,6 @@ def test_a_walk_of_one_step_goes_down_the_gradient_of_its_batch():
         torch.testing.assert_close(end.arm.params[name], moved, atol=1e-6, rtol=1e-5)
 
 
-def test_a_walk_shows_the_networks_before_every_step_that_is_asked_for_and_at_the_end():
-    bench, arm = SMALL._replace(steps=21, every=10), SMALL.start("none", 3).arm
-    assert [step for step, _ in bench.walk(arm, rates(0.1))] == [0, 10, 20, 21]
-    start = next(iter(bench.walk(arm, rates(0.1))))[1]
-    torch.testing.assert_close(start.arm.params["W1"], arm.params["W1"].float().double())
-    torch.testing.assert_close(start.x, SMALL.start("none", 3).x)
-
-
 def test_a_network_that_diverges_leaves_its_neighbors_alone_and_has_an_infinite_loss():
     bench, arm = SMALL._replace(steps=30), SMALL.start("none", 3).arm
     best, mixed, ends = bench.sweep(arm, [0.1, 1e6, 0.1])
@@ -76,12 +57,6 @@ def test_a_network_that_diverges_leaves_its_neighbors_alone_and_has_an_infinite_
     torch.testing.assert_close(ends.params["W1"][[0, 1, 2]], calm_ends.params["W1"])
     np.testing.assert_allclose(mixed[[0, 2]], np.repeat(calm, 2, axis=0))
     assert np.isinf(mixed[1]).all()
-
-
-def test_the_best_rate_is_the_one_that_ends_lowest():
-    bench, arm = SMALL._replace(steps=30), SMALL.start("bn", 3).arm
-    best, ends, _ = bench.sweep(arm, [1e-4, 0.1, 1e5])
-    assert best == 1 == np.median(ends, axis=1).argmin()
 
 
 # One object
@@ -142,15 +117,6 @@ def test_outside_relu_only_the_plain_network_and_bn_are_followed():
     assert arms["linear"] == ["bn", "none"]
     assert arms["relu"] == ["bn", "frozen", "none"]
     assert (frame.step == 0.1).all(), "the rate that ends lowest"
-
-
-def test_bands_of_shift_are_quartiles_of_what_is_finite():
-    values = [1, 2, 3, 4, 5, 1, 2, 3, np.nan, np.inf]
-    frame = pd.DataFrame({"at": [10] * 5 + [20] * 5, "relative": values, "cosine": 1.0})
-    bands = measure.shift_bands(frame.assign(L=6, rule="same rate", arm="bn"))
-    band = bands["relative"].loc[(6, "same rate", "bn")]
-    assert band.index.to_list() == [10, 20]
-    np.testing.assert_array_equal(band, [[2, 3, 4], [1.5, 2, 2.5]])
 
 
 # Noise

@@ -47,19 +47,6 @@ def test_a_constant_channel_is_left_out_and_the_others_keep_their_numbers(shapes
     assert shapes[shapes.group == "narrow"].channel.tolist() == [0, 2, 3]
 
 
-def test_rho_is_the_share_of_variance_that_eps_leaves(shapes):
-    assert (shapes.rho[shapes.group == "wide"] > 0.99).all()
-    assert shapes.rho.between(0, 1).all()
-
-
-def test_a_small_weight_lags_by_the_formula_and_stays_in_its_band():
-    drift = measure.drift(0.1, seed=0)
-    assert drift.lag.low <= 0.27 <= drift.lag.high
-    for paths, center, half, _ in (drift.constant, drift.drifting):
-        assert paths.shape == (400, 4)
-        assert np.mean(np.abs(paths.T - center) <= half) > 0.9
-
-
 def test_a_proved_law_holds_for_every_seed():
     for seed in range(40):
         given = Settings(seed=seed, draws=1000)

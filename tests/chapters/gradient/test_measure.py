@@ -35,33 +35,6 @@ def test_pairs_do_not_matter_with_given_statistics(batch):
     assert torch.equal(*outputs)
 
 
-def test_squared_norms_grow_by_the_squared_step_without_eps(batch):
-    growth = measure.norm_growth(2, *batch, eps=0.0, steps=5, lr=0.5)
-    assert growth.size.shape == (6, 2, 32)
-    assert np.diff(growth.size, axis=0) == pytest.approx(growth.law, abs=1e-13)
-    assert (growth.law > 0).any()
-    assert growth.shrinking == 0
-    total, predicted = growth.layer
-    assert total[1:] == pytest.approx(predicted, abs=1e-12)
-
-
-def test_shrinking_counts_steps_of_units():
-    size = np.array([[[1.0, 1.0]], [[0.5, 2.0]], [[0.5, 3.0]]])
-    assert measure.Growth(size, np.zeros((2, 1, 2))).shrinking == 1 / 4
-
-
-def test_norms_of_known_numbers():
-    norms = np.arange(1.0, 201.0)
-    summary = list(measure.norm_summary(norms).values())
-    assert summary == pytest.approx([100.5, 100.5, 200.0, 399 / 20100])
-    assert measure.norm_spread(norms) == pytest.approx((10.95, 100.5, 190.05, 100.5, 200.0))
-
-
-def test_movement_is_compared_by_the_geometric_mean_over_seeds():
-    two, three = (measure.Arm(np.array(m), *[np.zeros(2)] * 4) for m in ([2.0, 8.0], [1.0, 1.0]))
-    assert measure.movement_ratio(two, three).estimate == pytest.approx(4.0)
-
-
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_energy_that_passes_has_the_mean_of_the_law(share, rng):
     x = rng.normal(size=(4, 1))

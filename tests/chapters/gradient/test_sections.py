@@ -12,11 +12,3 @@ def test_a_section_run_twice_draws_the_same_and_hands_on_another_state():
     assert first.values.bit_generator.state == second.values.bit_generator.state
     assert first.values.bit_generator.state != start.bit_generator.state
     assert start.bit_generator.state == np.random.default_rng(3).bit_generator.state
-
-
-def test_the_first_witnesses_start_the_generator_of_the_page_from_the_seed():
-    states = [
-        chapter.four_witnesses(chapter.Settings(seed=seed)).values.bit_generator.state
-        for seed in (0, 0, 1)
-    ]
-    assert states[0] == states[1] != states[2]

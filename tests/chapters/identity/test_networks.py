@@ -4,58 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from bnlib import data, identity, reference, training
+from bnlib import identity, reference
 from bnlib.chapters.identity import networks
-from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import Spec
-
-
-@pytest.fixture
-def plain():
-    rng = np.random.default_rng(0)
-    x, y = torch.tensor(rng.normal(size=(2, 90, 5))), torch.tensor(rng.integers(0, 3, (2, 90)))
-    net = SeedBatchedMLP(Spec((5, 6, 3), "tanh", norm="none"), range(2))
-    net.params["b1"] = torch.tensor(rng.normal(size=(2, 6)))  # a zero would hide a lost bias
-    return networks.Plain(net, data.Split(x, y, x[:, :40], y[:, :40]))
-
-
-@pytest.mark.parametrize("m", [8, 30])
-def test_changes_are_none_in_evaluation_and_of_the_gradient_alone_in_training(plain, m):
-    training, evaluation = networks.changes(plain, m)
-    assert training.shape == evaluation.shape == (4, 2)
-    assert max(training[0].max(), evaluation[0].max()) < 1e-13  # outputs
-    assert training[1].min() > 1e-2
-    assert (training[2] < 1 - 1e-4).all()
-    assert evaluation[1].max() < 1e-12
-    assert evaluation[3].max() < 1e-24
-
-
-def test_paths_part_unless_statistics_are_frozen_and_gamma_rests(plain):
-    start = plain.net.params["W1"].clone()
-    parted, trained = networks.partings(plain, steps=4)
-    batch, frozen, resting = parted.values()
-    assert batch.shape == (2, 4)
-    assert batch[:, 0].min() > 1e-2  # the first gradient is already another one
-    assert frozen[:, 0].max() < 1e-12 < frozen[:, -1].min()
-    assert resting.max() < 1e-12
-    assert torch.equal(plain.net.params["W1"], start)
-    assert float((trained.net.params["W1"] - start).norm()) > 1e-2
-
-
-def test_the_test_loss_moves_in_training_mode_only_and_over_whole_batches(plain):
-    still, moved = networks.loss_changes(plain, (4, 15))
-    assert np.abs(still).max() < 1e-13
-    assert list(moved) == [4, 15]
-    assert np.abs(moved[4]).min() > 1e-4
-    # Forty rows hold two batches of fifteen: the last ten rows must not count.
-    inserted, _ = networks.insert(plain.net, "batch", plain.rows.x_train)
-    x, y = (part[:, :30] for part in plain.rows[2:])
-    halves = [inserted.forward(inserted.params, half) for half in x.split(15, dim=1)]
-    outputs = torch.cat(halves, dim=1), plain.net.forward(plain.net.params, x)
-    with_layer, without = (training.seed_losses(out, y, "cross-entropy") for out in outputs)
-    np.testing.assert_allclose(moved[15], (with_layer - without).numpy(), atol=1e-13)
 
 
 def test_independent_positions_count_and_copied_ones_do_not():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bnlib import interactions, statistics
+from bnlib import statistics
 from bnlib.chapters import learning_rate as chapter
 from bnlib.chapters.learning_rate import decide, measure, stored
 from bnlib.chapters.learning_rate.measure import Bench
@@ -67,16 +67,6 @@ def test_second_differences_are_the_hessian_for_a_smooth_network():
     # fourth derivative in units of the second
     np.testing.assert_allclose(found["k_off"], found["hvp_off"], rtol=5e-3)
     np.testing.assert_allclose(found["k_total"], found["hvp_total"], rtol=5e-3)
-
-
-def test_first_ascent_is_where_the_loss_of_the_batch_comes_back_to_its_start():
-    at = measure.problem(DIGITS, ("tanh", 4, "none"), range(3))
-    rate = torch.tensor(measure.predictors(at)["eps_up"])
-    start, grads = interactions.gradient(at.loss, at.arm.params)
-    for factor, above in ((1 - 1e-6, False), (1 + 1e-6, True)):
-        size = {n: (factor * rate)[(...,) + (None,) * (g.ndim - 1)] for n, g in grads.items()}
-        moved = {n: v - size[n] * grads[n] for n, v in at.arm.params.items()}
-        assert ((at.loss(moved) > start) == above).all()
 
 
 def test_without_affine_the_start_is_the_same_function():
@@ -150,18 +140,6 @@ def test_the_rules_for_predictors_have_their_edges_at_a_third_and_at_zero(name, 
     assert word == (strong if name.endswith("predicts") else weak)
 
 
-def test_collinear_predictors_cannot_beat_each_other():
-    rho = measure.correlations(made(np.random.default_rng(4)))
-    claims = decide.predictions({"exploration": rho, "held_out": rho}, 48, "a test")
-    assert {claim.id: claim.verdict for claim in claims} == {
-        "share-predicts": "undecided",
-        "raw-interaction-predicts": "holds",
-        "interaction-beats-total": "fails",
-        "beyond-loss-over-gradient": "undecided",
-    }
-    assert decide.predictions({"exploration": rho}, 0, "a test") == []
-
-
 def rates_of(bn, none, depths=(4, 8)):
     rows = [
         {"activation": "relu", "L": depth, "arm": arm, "seed": s, "max_trainable": v}
@@ -200,19 +178,6 @@ def steps_of(share, rate):
         for s in range(4)
     ]
     return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("share", "rate", "verdict"),
-    [
-        ((6, 5, 4, 3, 2, 1), (0, 1, 2, 3, 4, 5), "holds"),  # least: bn-no-affine
-        ((6, 5, 4, 3, 1, 2), (0, 8, 7, 6, 4, 1), "partly"),  # no order, but bn is least
-        ((3, 1, 4, 5, 6, 2), (0, 1, 4, 5, 9, 2), "fails"),  # least gains too little
-    ],
-)
-def test_the_mechanism_needs_the_order_and_the_least_arm(share, rate, verdict):
-    frame = steps_of((*share, *share[3:]), (*rate, 0, 0, 0))
-    assert decide.by_interaction(measure.order_of_arms(frame)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -321,16 +286,3 @@ def test_one_value_in_ten_may_lie_further_than_a_grid_step_but_not_two():
     assert decide.agreeing(pd.Series([0.0] * 8 + [1.0, 2.0])) == 0.9
     with pytest.raises(ValueError, match="got 80%"):
         decide.agreeing(pd.Series([0.0] * 8 + [2.0, 2.0]))
-
-
-def test_orders_of_arms_by_hand():
-    # rates fall with int but for bn-no-affine: 5 pairs of 15 turned, tau = (10 - 5)/15
-    frame = steps_of((6, 5, 4, 3, 2, 1, 3, 2, 1), (1, 2, 3, 4, 5, 0, 4, 5, 6))
-    found = measure.orders(frame)
-    assert found.tau.tolist() == pytest.approx([1 / 3, 1, 1])
-    assert found.arms.tolist() == [6, 5, 6]
-    bare = frame[~frame.arm.str.endswith(measure.RESET)]
-    assert len(measure.orders(bare)) == 2
-    flat = measure.orders(bare.assign(max_trainable=1.0))
-    assert flat.tau.tolist() == [0, 0]
-    assert flat["p over arms"].tolist() == [1, 1]

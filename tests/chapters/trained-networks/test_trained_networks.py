@@ -2,20 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from bnlib.chapters.trained_networks import measure
-from bnlib.networks.efficientnet import EfficientNetLite, layout, shipped_state_dict
-
-
-@pytest.fixture(scope="module")
-def state():
-    return shipped_state_dict()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return 255 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+from bnlib.networks.efficientnet import layout, shipped_state_dict
 
 
 @pytest.mark.parametrize(("name", "skips"), [("lite0", 9), ("lite1", 14), ("lite2", 14)])
@@ -24,19 +13,6 @@ def test_seven_stages_begin_without_a_skip_and_four_of_them_with_a_stride(name, 
     assert sum(layer.skip for layer in layers) == skips
     assert [layer.stride for layer in layers if layer.conv.endswith("depthwise_conv")].count(2) == 4
     assert list(map(measure.role_of, layers)).count("project, no skip") == 7
-
-
-def test_gates_are_counted_over_all_places_and_images(state, images):
-    seen = {}
-    net = EfficientNetLite(state)
-    net(images, lambda name, y, when: seen.update({name: y}) if when == "post" else None)
-    channels = measure.gates(state, images, batch=1)
-    part = channels[channels["layer"] == "_blocks.3._bn1"]
-    wanted = (seen["_blocks.3._bn1"] > 0).double().mean((0, 2, 3)).numpy()
-    np.testing.assert_allclose(part["open"], wanted)
-    assert set(channels["role"]) == {"stem", "expand", "depthwise", "head"}
-    table = measure.gate_table(channels.assign(net="lite0"), seed=0)
-    assert (table["low"] <= table["corr"]).all()
 
 
 def test_log_slopes_recover_an_exponent_and_count_what_they_leave_out():

@@ -19,22 +19,6 @@ def test_the_committed_table_is_the_one_that_the_library_writes():
     assert script == widgets.sample_script()
 
 
-def test_the_table_has_a_batch_of_every_size_and_looks_normal():
-    table = widgets.sample_table() / 100
-    assert len(table) == widgets.BATCHES * widgets.SIZES[-1]
-    assert abs(table.mean()) < 4 / np.sqrt(len(table))
-    assert abs(table.var() - 1) < 4 * np.sqrt(2 / len(table))
-
-
-def test_constants_of_a_batch_restore_it():
-    x = widgets.batch(8, 0)
-    found = widgets.identity_numbers(8, 0, x.std(), x.mean(), eps=0.0, seen=2)
-    assert found["y"] == pytest.approx(x)
-    assert found["error"] < 1e-28
-    assert found["mean-error"] == pytest.approx(np.mean(found["errors"]))
-    assert found["errors"].min() > 1e-3
-
-
 @pytest.mark.parametrize("depth", [1, 2, 7, 12])
 def test_a_plain_chain_has_the_orders_and_the_matched_step_of_the_chapter(depth):
     w = widgets.chain_weights(depth, 1.2, 0.4)
@@ -50,14 +34,6 @@ def test_a_normalized_chain_has_one_order_where_nothing_leaks():
     found = widgets.chain_numbers(widgets.chain_weights(8, 1.2, 0.2), normalized=True, promise=0.5)
     assert found["first"] == pytest.approx(0.25, rel=1e-6)
     assert found["above"] < 1e-6 * found["first"]
-
-
-def test_what_gamma_and_beta_explain_does_not_reach_x():
-    dy = 0.7 + 1.3 * widgets.gradient_numbers(5, np.zeros(5), gamma=1.0, eps=0.0)["x-hat"]
-    found = widgets.gradient_numbers(5, dy, gamma=1.0, eps=0.0)
-    assert (found["mean"], found["along"]) == pytest.approx((0.7, 1.3))
-    assert np.abs(found["dx"]).max() < 1e-14
-    assert found["passed"] < 1e-28
 
 
 @pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
