@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnlib import parameters
+from bnlib import meanings, parameters
 from bnlib.chains import maclaurin_bound
-from bnlib.chapters.chains import decide, figures, meanings, measure
+from bnlib.chapters.chains import decide, figures, measure
 from bnlib.parameters import different, parameter
 from bnlib.results import Record, Section
 

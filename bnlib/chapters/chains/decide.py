@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlib.chapters.chains import meanings
+from bnlib import meanings
 from bnlib.chapters.chains.measure import Family
 from bnlib.results import NOT_POSED, Claim
 from bnlib.statistics import Interval
