@@ -162,7 +162,7 @@ def test_a_survey_counts_what_is_stored_with_its_time_and_names_the_plan_by_its_
 def test_a_path_is_meant_from_the_shell_and_its_content_is_in_the_key(
     tmp_path, write_notebook, monkeypatch
 ):
-    cell = "data: str = 'digits'\nmore: list = []"
+    cell = "data: str = 'digits'\nmore: list = ['a']"
     path = write_notebook(tmp_path / "notebooks" / "d.ipynb", ("parameters", cell), "data")
     shell = tmp_path / "shell"
     shell.mkdir()

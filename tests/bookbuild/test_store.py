@@ -181,9 +181,9 @@ def test_the_library_that_an_own_module_imports_counts(project, notebook):
 
 def test_the_content_of_a_file_that_a_parameter_names_counts(project, write_notebook):
     folder = project[0]
-    declared = "data: str = 'default.npz'\nmore: list = []"
+    declared = "data: str = 'default.npz'\nmore: list = ['a']"
     notebook = nb.read(write_notebook(folder / "n.ipynb", ("parameters", declared), "data"))
-    given = [{}, {"data": str(folder / "own.npz")}, {"more": [["listed.npz"]]}]
+    given = [{}, {"data": str(folder / "own.npz")}, {"more": ["listed.npz"]}]
     before = [_key(project, notebook, overrides) for overrides in given]
     for name in ("default.npz", "own.npz", "listed.npz"):
         (folder / name).write_bytes(b"1")
