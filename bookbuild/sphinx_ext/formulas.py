@@ -10,11 +10,13 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 from bookbuild.sphinx_ext.mathjax import Formula, Typesetter
 
+RENDERER = "drawn"
 logger = logging.getLogger(__name__)
 _NARROW = 26  # ex: what fits a line of the smallest phone
 _SCROLLS = " pst-scrollable-table-container"  # the theme's script makes it a stop of the tab key
@@ -24,7 +26,8 @@ _USED = re.compile(r'xlink:href="#(MJX-[^"]+)"')
 def setup(app: Sphinx) -> None:
     """Register the renderer and the macros that a book may define."""
     app.add_config_value("book_macros", {}, "env")
-    app.add_html_math_renderer("drawn", (visit_inline, None), (visit_display, None))
+    app.add_html_math_renderer(RENDERER, (visit_inline, None), (visit_display, None))
+    app.connect("config-inited", _choose)
     app.connect("html-page-context", add_glyphs, priority=850)
 
 
@@ -83,6 +86,10 @@ def words(app: Sphinx, node: nodes.math) -> str:
     """The signs of a formula without their arrangement, as far as plain text can show them."""
     found = _typeset(app, node, node.astext(), display=False)
     return html.unescape(re.sub(r"<[^>]+>", "", found.mathml)) if found else node.astext()
+
+
+def _choose(app: Sphinx, config: Config) -> None:
+    config["html_math_renderer"] = RENDERER
 
 
 @cache

@@ -17,11 +17,25 @@ from bookbuild.sphinx_ext import formulas
 CARD = "card.png"
 _LONGEST = 160  # characters that result pages show
 _SHORTEST = 60
+_MAP = """\
+<?xml version="1.0" encoding="utf-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{places}</urlset>
+"""
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Take the address that the publisher sets; make a page for the root and one for wrong ones."""
+    """Take the addresses that the publisher sets; add pages for the root and for wrong addresses.
+
+    Buttons for source, issues and launching are shown where the repository's address is known.
+    """
     config["html_baseurl"] = os.environ.get("BOOK_BASEURL", config.html_baseurl)
+    options = config.html_theme_options
+    known = bool(options.get("repository_url"))
+    for name in ("use_repository_button", "use_issues_button", "use_source_button"):
+        options[name] = known
+    binder = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
+    options["launch_buttons"] = binder if known else {}
     config["html_additional_pages"] = {"index": "root.html", "404": "404.html"}
 
 
@@ -52,11 +66,15 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
 
 
 def write_map(app: Sphinx, error: Exception | None) -> None:
-    """List the addresses of all pages in `sitemap.txt` if the publisher sets one."""
-    address = app.config.html_baseurl
-    if address and not error and app.builder.name == "html":
-        pages = "".join(f"{join(address, name)}.html\n" for name in sorted(app.env.found_docs))
-        (Path(app.outdir) / "sitemap.txt").write_text(pages, encoding="utf-8")
+    """Write `sitemap.xml` if the publisher sets an address; remove an older one if not."""
+    if error or app.builder.name != "html":
+        return
+    path, address = Path(app.outdir) / "sitemap.xml", app.config.html_baseurl
+    path.unlink(missing_ok=True)
+    if address:
+        pages = (join(address, f"{name}.html") for name in sorted(app.env.found_docs))
+        places = "".join(f"<url><loc>{html.escape(page)}</loc></url>\n" for page in pages)
+        path.write_text(_MAP.format(places=places), encoding="utf-8")
 
 
 def _description(app: Sphinx, doctree: nodes.document) -> str:

@@ -15,7 +15,7 @@ from sphinx.locale import admonitionlabels
 
 from bookbuild.sphinx_ext import widgets
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES, STATIC = (Path(__file__).with_name(name) for name in ("templates", "static"))
 # Thebe asks a CDN; a folded solution is a `details` element; no page has tabs.
 _UNUSED = re.compile(r"thebe|toggle|design-tabs|DOCUMENTATION_OPTIONS\.")
 _VIEWPORT = re.compile(r'<meta name="viewport"[^>]*>')
@@ -31,6 +31,7 @@ def configure(app: Sphinx, config: Config) -> None:
     Each page carries the assets' checksums, and Sphinx looks at pages only.
     """
     config["templates_path"] = [str(TEMPLATES), *config.templates_path]
+    config["html_static_path"] = [*config.html_static_path, str(STATIC)]
     folders = [Path(app.srcdir) / name for name in config.html_static_path]
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     content = [(str(path), path.read_bytes()) for path in files]

@@ -164,8 +164,9 @@ def test_the_address_that_the_publisher_sets_makes_the_card_of_a_page_absolute(
     config = Config({"project": "Book"})
     config.add("html_additional_pages", {}, "html", dict)
     config.add("html_baseurl", "", "html", str)
+    config.add("html_theme_options", {}, "html", dict)
     env = SimpleNamespace(found_docs={"book/index"})
-    builder = SimpleNamespace(name="html")
+    builder = SimpleNamespace(name="html", format="html")
     app = SimpleNamespace(config=config, env=env, builder=builder, outdir=tmp_path)
     social.configure(app, config)
     contexts = {"notebooks/one": {"title": "One"}, "404": {}}
@@ -178,5 +179,6 @@ def test_the_address_that_the_publisher_sets_makes_the_card_of_a_page_absolute(
     assert tags.get("og:url") == (f"{address}notebooks/one.html" if address else None)
     assert contexts["404"].get("metatags") == (f'<base href="{address}" />' if address else None)
     social.write_map(app, None)
-    places = [path.read_text() for path in tmp_path.glob("sitemap.txt")]
-    assert places == ([f"{address}book/index.html\n"] if address else [])
+    places = [path.read_text() for path in tmp_path.glob("sitemap.xml")]
+    assert len(places) == bool(address)
+    assert all(f"<loc>{address}book/index.html</loc>" in text for text in places)
