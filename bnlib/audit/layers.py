@@ -38,7 +38,7 @@ _KEY = re.compile(
 _COMPUTED = re.compile(
     r"(?:(?P<prefix>.*)\.)?parametrizations\.(?P<name>\w+)(?P<of>\..*)", re.DOTALL
 )
-_DEEPEST = 8  # nested wrappers; a hostile file may nest without end
+_DEEPEST, _MANY = 8, 1000  # nested wrappers, and entries of a list; a hostile file has no end
 _MOST = 1_000_000  # channels; a hostile file promises more than it holds
 
 
@@ -189,14 +189,17 @@ def _states(content: Any) -> dict[tuple[str, ...], State]:
     for _ in range(_DEEPEST):
         below = {}
         for at, node in level.items():
-            listed = dict(enumerate(node)) if isinstance(node, list | tuple) else node
-            if id(node) in seen or not isinstance(listed, Mapping):
+            if isinstance(node, list | tuple):
+                node = dict(enumerate(node[:_MANY]))
+            if id(level[at]) in seen or not isinstance(node, Mapping):
                 continue
-            seen.add(id(node))
-            named = {key: v for key, v in listed.items() if isinstance(key, str)}
+            seen.add(id(level[at]))
+            named = {key: v for key, v in node.items() if isinstance(key, str)}
             if any(isinstance(value, torch.Tensor) for value in named.values()):
                 states[at] = named
-            below |= {(*at, str(k)): v for k, v in listed.items() if isinstance(k, str | int)}
+            for key, value in node.items():
+                if isinstance(key, str | int) and isinstance(value, Mapping | list | tuple):
+                    below[(*at, str(key))] = value
         level = below
     for at in [at for at in states if len(at) and at[-1] not in WRAPPERS]:
         if _groups(states[at]).keys() == {""} and _holds(states[at]):

@@ -592,6 +592,16 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(save, tmp_path):
     assert peak < 1 << 24
 
 
+def test_a_long_list_takes_no_more_memory_than_it_is_read_with(save):
+    path = save({"losses": [0] * 10**6, "model": state(a=sound())})
+    audit(path)
+    tracemalloc.start()
+    assert audit(path).networks == ["model"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e7  # the list itself is 8 MB; an entry for each of its numbers would be 300 MB
+
+
 def test_a_tensor_that_promises_more_than_it_holds_is_not_filled(save):
     big = {k: torch.ones(1).expand(10**11) for k in ("weight", "running_mean", "running_var")}
     report = audit(save(state(good=sound(), bad=big)))
