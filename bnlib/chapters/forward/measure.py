@@ -367,7 +367,7 @@ def normal_rows(m: int, given: Settings) -> tuple[np.ndarray, dict[str, float]]:
     gap = mean_interval(((x - x_hat) ** 2).mean(0))
     return sample, {
         "KS to law": ks,
-        "critical": stats.kstwo.ppf(level, len(sample)),
+        "critical": float(stats.kstwo.ppf(level, len(sample))),
         **dict(zip(("kurtosis", "low", "high"), kurtosis, strict=True)),
         "-6/(m+1)": -6 / (m + 1),
         "law to normal": np.abs(laws.x_hat_cdf(t, m) - stats.norm.cdf(t)).max(),

@@ -524,7 +524,8 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     p: of the hypothesis that the arms' order is random; resampling seeds cannot know how
     different another choice of arms would be.
     """
-    rate, share = wide(frame).median(), wide(frame, "share").median()
+    rate: Any = wide(frame).median()
+    share: Any = wide(frame, "share").median()
     reset = [name + RESET * (name in SCALE_FREE) for name in LADDER]
     sets = {"the six arms, as registered": list(LADDER), "without bn-no-affine": list(LADDER[:-1])}
     if set(reset) <= set(rate.index):
