@@ -11,8 +11,6 @@ import torch
 from bnlib.audit.reading import SAVE, Stub, UnreadableError, read
 from bnlib.gauge import Norm
 
-__all__ = ["UnreadableError"]  # who catches it needs no other module
-
 State = dict[str, Any]  # tensors by name, and what stands where a tensor is expected
 
 # Names under which a network's tensors are kept; the first is read where there are several.

@@ -15,14 +15,8 @@ import jinja2
 import numpy as np
 
 from bnlib.audit.findings import KINDS, Finding, Kind, Measured, find, measure
-from bnlib.audit.layers import (
-    Record,
-    Skipped,
-    UnreadableError,
-    choose,
-    find_layers,
-    identity_coords,
-)
+from bnlib.audit.layers import Record, Skipped, choose, find_layers, identity_coords
+from bnlib.audit.reading import UnreadableError
 from bnlib.audit.summary import Share, identity_audit
 
 CAVEATS = (

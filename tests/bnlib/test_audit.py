@@ -24,7 +24,8 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from bnlib.audit.command import audit_command
-from bnlib.audit.layers import UnreadableError, find_layers, identity_coords, load_checkpoint
+from bnlib.audit.layers import find_layers, identity_coords, load_checkpoint
+from bnlib.audit.reading import UnreadableError
 from bnlib.audit.report import as_html, audit
 from bnlib.audit.summary import identity_audit
 from bnlib.gauge import Norm
