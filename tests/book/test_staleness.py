@@ -181,7 +181,9 @@ def test_pages_link_claims_ask_no_other_host_and_carry_the_executed_notebook(boo
     assert '<use xlink:href="#MJX-TEX-I-1D45B"' in claims, "the drawing of a formula"
     assert '<path id="MJX-TEX-I-1D45B"' in claims
     assert "MJX" not in chapter, "it has no formula"
-    assert "MathJax 3.2.2" in (ROOT / "book/assets/formulas-license.txt").read_text()
+    assert (
+        "MathJax 3.2.2" in (ROOT / "bookbuild/sphinx_ext/static/formulas-license.txt").read_text()
+    )
     assert "The number is 2.5." in (html / "_sources/notebooks/direct.ipynb").read_text()
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import derivatives
-from bnlib.chapters.gradient import figures, measure
+from bnlib.chapters.gradient import derivatives, figures, measure
 
 U64 = 2.0**-53
 EPS = 0.3
