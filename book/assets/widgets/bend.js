@@ -94,7 +94,7 @@
       this.state = { width: 2, spread: 0, gamma: "one", activation: "relu", curve: "wave" };
       const s = this.state;
       this.chart("plot", 250);
-      this.slider("spread", "range of β", {
+      this.slider("spread", "β within", {
         min: 0, max: 1, step: 0.01, text: () => (s.spread ? `±${show(REACH * s.spread)}` : "0"),
         get: () => s.spread, set: (v) => { s.spread = v; },
       });
