@@ -416,6 +416,7 @@ SIZES = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer_type", "momentum", "dtype"),
     [
@@ -443,6 +444,7 @@ def test_compiled_once_it_takes_other_sizes_and_both_modes(layer_type, momentum,
         torch.testing.assert_close(value, twin.state_dict()[name], rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_code_of_one_size_is_followed_by_code_for_all(generator):
     torch.compiler.reset()

@@ -22,7 +22,7 @@ DPI = 40
 MARGIN = 15  # mm: the printed margins are 20 mm wide
 RAW_TEX = re.compile(r"\$\$|\\(?:frac|begin|end|left|right|hat|varepsilon|sqrt|tag|\(|\[)")
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def unavailable(reason):

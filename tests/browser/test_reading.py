@@ -38,6 +38,7 @@ def test_search_lists_pages_with_the_words_around_the_hit(visit, site, served):
     assert window.complaints == []
 
 
+@pytest.mark.slow
 def test_a_page_in_a_folder_has_the_layout_of_the_served_one(visit, site):
     looks = []
     for url in (f"{site}/{CHAPTER}.html", (HTML / f"{CHAPTER}.html").as_uri()):
