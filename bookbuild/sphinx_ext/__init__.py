@@ -31,9 +31,8 @@ from bookbuild.sphinx_ext import (
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register configuration, events and directives."""
-    gc.set_threshold(
-        200_000
-    )  # Python's own looks for garbage in a tree of pages as it is unpickled
+    # Python's usual threshold searches the tree of pages for garbage again and again as it is read.
+    gc.set_threshold(200_000)
     app.add_config_value("book_package", "bnlib", "env")
     app.add_config_value("book_claims", "book/claims.toml", "env")
     app.add_config_value("book_jobs", 0, "")
