@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "mnist1d")
+PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "mnist1d", "mlxtend")
 
 
 def content(path: Path, digest: str) -> bytes:

