@@ -125,7 +125,10 @@ def _clean(article: Tag) -> None:
     for element in article.select("details"):
         element.name = "div"
     for element in article.select("summary"):
-        element.name = "p"
+        if element.find(["h2", "h3", "h4"]):
+            element.unwrap()
+        else:
+            element.name = "p"
     for element in article.find_all(_CUSTOM):  # a widget: its static picture stays
         element.name = "div"
     for code in article.select("pre, .sig"):  # colors mean nothing on paper, and weigh megabytes

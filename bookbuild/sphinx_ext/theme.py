@@ -4,6 +4,7 @@ The templates beside this module replace those of the theme that fail an accessi
 """
 
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,18 @@ def drop_thebe_nodes(app: Sphinx, doctree: nodes.document, docname: str) -> None
 
 
 def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Turn each admonition of class `dropdown` into an element that opens without a script."""
+    """Turn admonitions of class `dropdown`, and sections of class `fold`, into `details`.
+
+    Those open without a script, and print opens them all.
+    """
     if app.builder.format != "html":
         return
+    for section in list(doctree.findall(_is_folded)):
+        title, *rest = section.children
+        level = sum(isinstance(node, nodes.section) for node in _ancestors(section)) + 1
+        heading = f'<details class="fold"><summary><h{level}>', *title.children
+        summary = *heading, f"</h{level}></summary>"  # no link to itself: it would be in a control
+        section[:] = [*map(_raw, summary), *rest, _raw("</details>")]
     boxes = [node for node in doctree.findall(nodes.Element) if isinstance(node, nodes.Admonition)]
     for node in boxes:
         if "dropdown" not in node.get("classes", []):
@@ -76,6 +86,16 @@ def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         summary = f'{opening}<summary class="admonition-title">', *title.children, "</summary>"
         parent, at = node.parent, node.parent.index(node)
         parent[at : at + 1] = [*map(_raw, summary), *rest, _raw("</details>")]
+
+
+def _ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def _is_folded(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.section) and "fold" in node["classes"]
 
 
 def _raw(part: nodes.Node | str) -> nodes.Node:

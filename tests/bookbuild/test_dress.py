@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from docutils import nodes
+from docutils.utils import new_document
 from matplotlib.figure import Figure
 from PIL import Image
 from sphinx.config import Config
@@ -182,3 +183,14 @@ def test_the_address_that_the_publisher_sets_makes_the_card_of_a_page_absolute(
     places = [path.read_text() for path in tmp_path.glob("sitemap.xml")]
     assert len(places) == bool(address)
     assert all(f"<loc>{address}book/index.html</loc>" in text for text in places)
+
+
+def test_a_folded_section_keeps_its_title_in_sight_and_its_id_outside():
+    section = nodes.section("", nodes.title("", "Proof"), nodes.paragraph("", "Long."))
+    section["ids"], section["classes"] = ["proof"], ["fold"]
+    document = new_document("page")
+    document += nodes.section("", nodes.title("", "Chapter"), section)
+    theme.fold(SimpleNamespace(builder=SimpleNamespace(format="html")), document, "page")
+    assert section["ids"] == ["proof"]
+    text = "".join(node.astext() for node in section.children)
+    assert text == '<details class="fold"><summary><h2>Proof</h2></summary>Long.</details>'

@@ -1,0 +1,42 @@
+"""What a reader meets before opening anything, held to a budget."""
+
+import pytest
+from built import PAGES
+
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+WORDS = {"notebooks/gradient": 2000}  # its nine steps are the chapter
+SCREEN = 900  # pixels
+PICTURES = "bn-bend, bn-identity, bn-chain, bn-gradient, .cell_output :is(img, svg), figure img"
+# A formula counts as one word; code and tables are counted apart.
+IN_SIGHT = """(pictures) => {
+  const article = document.querySelector("article");
+  const seen = (e) => e.checkVisibility() && !e.closest("details:not([open]) > :not(summary)");
+  const first = [...article.querySelectorAll(pictures)].find(seen);
+  const cells = [...article.querySelectorAll(".cell_input")].filter(seen);
+  const lines = cells.map((cell) => cell.innerText.trim().split("\\n").length);
+  const picture = first ? first.getBoundingClientRect().top + scrollY : 1e9;
+  article.querySelectorAll(".math").forEach((formula) => formula.replaceWith(" x "));
+  article.querySelectorAll(".cell_input, table").forEach((other) => other.remove());
+  const words = article.innerText.split(/\\s+/).length;
+  return { words, cells: cells.length, longest: Math.max(0, ...lines), picture };
+}"""
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_tells_its_story_within_its_budget(visit, chapter):
+    page = visit(viewport={"width": 1440, "height": SCREEN}).open(chapter)
+    sight = page.evaluate(IN_SIGHT, PICTURES)
+    assert sight["words"] <= WORDS.get(chapter, 1500)
+    assert sight["cells"] <= 6
+    assert sight["longest"] <= 12
+    assert sight["picture"] <= 1.5 * SCREEN
+    assert page.locator(".in-short").bounding_box()["y"] < SCREEN / 2
+
+
+def test_a_link_into_folded_evidence_opens_it(visit):
+    page = visit().open("notebooks/identity")
+    anchor = page.evaluate("() => document.querySelector('section:has(> details.fold)').id")
+    page.evaluate("(anchor) => { location.hash = anchor; }", anchor)
+    assert page.locator(f"#{anchor} > details.fold").get_attribute("open") is not None
