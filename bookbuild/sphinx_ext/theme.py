@@ -69,7 +69,7 @@ def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """
     if app.builder.format != "html":
         return
-    for section in list(doctree.findall(_is_folded)):
+    for section in [node for node in doctree.findall(nodes.section) if "fold" in node["classes"]]:
         title, *rest = section.children
         level = sum(isinstance(node, nodes.section) for node in _ancestors(section)) + 1
         heading = f'<details class="fold"><summary><h{level}>', *title.children
@@ -92,10 +92,6 @@ def _ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
     while node.parent is not None:
         node = node.parent
         yield node
-
-
-def _is_folded(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.section) and "fold" in node["classes"]
 
 
 def _raw(part: nodes.Node | str) -> nodes.Node:
