@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bnlib import absorption as absorbing
-from bnlib import data, parameters
-from bnlib.chapters.capacity import decide, figures, floors, measure
+from bnlib import data, laws, parameters
+from bnlib.chapters.capacity import decide, figures, measure
 from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.parameters import parameter
 from bnlib.results import Record, Section, recorded
@@ -176,7 +176,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
     judged, ours = decide.judge(runs, kept, learned=learned), decide.compare(runs)
     over = measure.over_logit_floor(runs, rows[first].y_train)
     classes = 1 + int(rows[first].y_train.max())
-    gap = abs(measure.one_hot_loss(classes) - floors.logit_floor(np.full(classes, 1 / classes)))
+    gap = abs(measure.one_hot_loss(classes) - laws.logit_floor(np.full(classes, 1 / classes)))
     gaps = {arm: [row.delta for row in judged.table if row.arm == arm] for arm in AFFINE_ARMS}
     fell = decide.fell(judged.table, "none")
     text = {"stored": decide.summary(kept), "this run": decide.summary(runs)}

@@ -17,7 +17,6 @@ import torch
 from scipy.special import expit, ndtr
 
 from bnlib import activations, data, laws, reference, statistics, training
-from bnlib.chapters.capacity import floors
 from bnlib.networks.arms import AFFINE_ARMS, tiled
 from bnlib.networks.batches import Rows, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP
@@ -129,7 +128,7 @@ def wave_arms(activation: str, task: Task) -> Arms:
     """`fit_wave` for the four arms; errors and floors on the training sample."""
     fits = {arm: fit_wave(arm, activation, task) for arm in FOUR}
     pairs = zip(fits["none"].x[..., 0], fits["none"].y[..., 0], strict=True)
-    floor = np.array([floors.kink_floor(x, y, activation) for x, y in pairs])
+    floor = np.array([laws.kink_floor(x, y, activation) for x, y in pairs])
     return Arms(fits, {arm: fit.error() for arm, fit in fits.items()}, floor)
 
 
@@ -477,7 +476,7 @@ def over_logit_floor(runs: Sequence[Run], y: np.ndarray) -> dict[str, np.ndarray
 
     y: (S, n), the training labels, whose class shares set each seed's floor.
     """
-    floor = np.array([floors.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
+    floor = np.array([laws.logit_floor(np.bincount(labels) / len(labels)) for labels in y])
     rows = (r for r in runs if r["architecture"] == "relu-1, logits")
     return {r["arm"]: np.array(r["loss"]) / floor for r in rows}
 

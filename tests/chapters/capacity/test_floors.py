@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bnlib import laws
 from bnlib.activations import nonlinear_share
-from bnlib.chapters.capacity import floors, measure
+from bnlib.chapters.capacity import measure
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_output_floors_by_hand():
 
 @pytest.mark.parametrize("k", [2, 3, 10])
 def test_one_hot_logits_attain_the_logit_floor_of_equal_shares(k):
-    floor = floors.logit_floor(np.full(k, 1 / k))
+    floor = laws.logit_floor(np.full(k, 1 / k))
     assert floor == pytest.approx(np.log1p((k - 1) * np.exp(-k / np.sqrt(k - 1))), abs=1e-12)
     assert measure.one_hot_loss(k) == pytest.approx(floor, abs=1e-12)
 
@@ -51,11 +52,11 @@ def test_relu_depends_on_beta_over_gamma_alone_and_quadrature_meets_the_closed_f
 
 def test_kink_floor_is_zero_for_what_the_span_holds_and_a_hand_value_otherwise():
     x = np.array([-1.0, 0.0, 1.0])
-    assert floors.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
+    assert laws.kink_floor(x, np.abs(x), "relu") == pytest.approx(0, abs=1e-15)
     # |x| is even, tanh odd: only the constant is left, and the variance of (1, 0, 1) is 2/9.
-    assert floors.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
+    assert laws.kink_floor(x, np.abs(x), "tanh") == pytest.approx(2 / 9)
     with pytest.raises(ValueError, match=r"expected one of 'relu', 'tanh', got 'gelu'"):
-        floors.kink_floor(x, x, "gelu")
+        laws.kink_floor(x, x, "gelu")
 
 
 def test_no_logits_of_unit_variance_beat_the_floor_of_unequal_shares_whatever_their_means():
@@ -70,5 +71,5 @@ def test_no_logits_of_unit_variance_beat_the_floor_of_unequal_shares_whatever_th
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    floor = floors.logit_floor(np.array([0.6, 0.3, 0.1]))
+    floor = laws.logit_floor(np.array([0.6, 0.3, 0.1]))
     assert floor <= loss.item() < 1.25 * floor  # a bound, and not an empty one
