@@ -167,6 +167,29 @@ def insertion(given: Settings) -> Section:
     )
 
 
+def input_forms(given: Settings, plain: networks.Plain) -> Section:
+    """What an inserted layer does to the gradient below, for data of several means and spreads."""
+    changed = {form: networks.gradient_change(plain, form, (16, 256)) for form in networks.FORMS}
+    usual = changed["as they are"]
+    ratios = {form: mean_interval(each[1] / usual[1]) for form, each in changed.items()}
+    rows = {
+        form: [shown(mean_interval(100 * v), 1) for v in each] for form, each in changed.items()
+    }
+    columns = [f"change of the gradient of W₁, %, m = {m}" for m in (16, 256)]
+    return Section(
+        records=tuple(
+            Record.interval(f"by-mean-{form}", ratios[form])
+            for form in ("centred", "standardized", "whitened", "shifted")
+        ),
+        claims=(
+            decide.gradient_by_mean(
+                ratios["centred"], ratios["shifted"], 100 * usual[1].mean().item()
+            ),
+        ),
+        tables={"forms": pd.DataFrame(rows, columns).T},
+    )
+
+
 def trajectories(given: Settings, plain: networks.Plain) -> Section:
     """Training with and without the inserted layer; `values` are the plain networks, trained."""
     parted, trained = networks.partings(plain)
@@ -236,6 +259,7 @@ def run(given: Settings) -> dict[str, Section]:
         "descent": descent(given),
         "approach": approach(given),
         "insertion": inserted,
+        "input_forms": input_forms(given, inserted.values),
         "trajectories": paths,
         "redundancy": redundancy(given),
         "convolutions": convolutions(given),

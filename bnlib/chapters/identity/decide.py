@@ -127,6 +127,19 @@ def as_if_absent(largest: np.ndarray, at_16: float, at_256: float) -> Claim:
     )
 
 
+def gradient_by_mean(centred: Interval, shifted: Interval, percent: float) -> Claim:
+    """Change of the gradient in units of that with the data as they are, `percent`."""
+    right = [centred.high < 1 / 2, shifted.low > 1]
+    refuted = centred.low >= 1 / 2 and shifted.high <= 1
+    return Claim(
+        "identity-gradient-by-mean",
+        count(right, tested=any(right) or refuted),
+        f"m = 256, training mode: {percent:.0f} % with the digits as they are; "
+        f"{measure.shown(centred, 2)} of it with centred digits, {measure.shown(shifted, 2)} with "
+        "digits shifted by 1.",
+    )
+
+
 def redundant(gaps: Mapping[str, float]) -> Claim:
     """gaps: largest change of an output; functions that should agree, others, and a step."""
     equal = {name: gap for name, gap in gaps.items() if gap <= EXACT}

@@ -17,6 +17,7 @@ from bnlib import data, identity, statistics, training
 from bnlib.networks.efficientnet import EfficientNetLite, shipped_state_dict
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
+from bnlib.parameters import one_of
 from bnlib.rows import Moments
 from bnlib.statistics import Interval
 from bnlib.verdicts import simultaneous
@@ -34,6 +35,8 @@ INPUTS, UNITS = 8, 16  # of a teacher
 COLUMNS = ["trained", "m", "steps", "relative MSE", "median d", "low", "high"]
 COLUMNS += ["share d < 0.1", "loss, last fifth"]
 
+FORMS = ("as they are", "centred", "standardized", "whitened", "shifted")
+
 Given = tuple[SeedBatchedMLP, dict[int, Moments] | None]  # networks, and statistics as constants
 
 
@@ -49,6 +52,29 @@ def on_digits(seeds: int) -> Plain:
     splits = zip(*(data.digits_split(k) for k in range(seeds)), strict=True)
     net = SeedBatchedMLP(Spec((64, 32, 10), "tanh", norm="none"), range(seeds))
     return Plain(net, data.Split(*(torch.as_tensor(np.stack(part)) for part in splits)))
+
+
+def in_form(rows: data.Split, form: str) -> Tensor:
+    """The training rows (S, n, d) of each split, changed by what all of its training rows say.
+
+    "as they are"; "centred"; "standardized" as `data.standardized`; "whitened": equal variance
+    along the d/2 largest principal components, nothing along others; "shifted": 1 added.
+    Standardized and whitened rows are scaled to the total variance of the rows as they are.
+    """
+    x = rows.x_train
+    centred = x - x.mean(dim=1, keepdim=True)
+    if form in ("as they are", "shifted"):
+        return x + float(form == "shifted")
+    if form == "centred":
+        return centred
+    if one_of("form", form, FORMS) == "standardized":
+        made = torch.stack([torch.as_tensor(data.standardized(each.numpy())) for each in x])
+    else:
+        _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
+        largest = axes[:, : x.shape[2] // 2]
+        made = centred @ (largest.mT / spread[:, None, : x.shape[2] // 2]) @ largest
+    total = [value.var(dim=1, correction=0).sum(dim=1)[:, None, None] for value in (x, made)]
+    return made * (total[0] / total[1]).sqrt()
 
 
 def insert(plain: SeedBatchedMLP, norm: str, x: Tensor) -> Given:
@@ -86,6 +112,12 @@ def changes(plain: Plain, m: int) -> np.ndarray:
         )
         changed.append(torch.stack(parts).numpy())
     return np.stack(changed)
+
+
+def gradient_change(plain: Plain, form: str, sizes: Sequence[int]) -> np.ndarray:
+    """Relative change of the gradient of W1 in training mode, (sizes, S), data in that form."""
+    rows = plain.rows._replace(x_train=in_form(plain.rows, form))
+    return np.stack([changes(plain._replace(rows=rows), m)[0, 1] for m in sizes])
 
 
 def _backprop(given: Given, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -58,6 +58,11 @@ def positions(effect, fits):
     return decide.conv_effective_m(pd.DataFrame({"effect": effect, "fits": fits}))
 
 
+def by_mean(centred, shifted):
+    """Verdict on two ratios (low, high)."""
+    return decide.gradient_by_mean(*(Interval(0.0, *ends) for ends in (centred, shifted)), 67.0)
+
+
 def students(many, by_rows, by_steps):
     rows = [["γ, β", 8, 0.5], ["γ, β", 64, many], ["scratch", 8, 9.0], ["γ, β", 64, 0.01]]
     table = pd.DataFrame(rows, columns=["trained", "m", "median d"])
@@ -97,6 +102,11 @@ def students(many, by_rows, by_steps):
         (redundant([1e-12] * 4, 0.1, 0.1, 0.1), "partly"),
         (redundant([1e-12] * 3 + [2e-12], 0.1, 0.1, 0.1), "fails"),  # should agree, does not
         (redundant([1e-12] * 4, 1e-12, 0.1, 0.1), "fails"),  # should not, and does
+        (by_mean((0.3, 0.49), (1.01, 1.5)), "holds"),
+        (by_mean((0.3, 0.5), (1.01, 1.5)), "partly"),
+        (by_mean((0.3, 0.5), (1.0, 1.5)), "undecided"),
+        (by_mean((0.5, 0.6), (0.9, 1.1)), "undecided"),
+        (by_mean((0.5, 0.6), (0.9, 1.0)), "fails"),
         (positions([3, 3, 3, 3], 0.51), "holds"),
         (positions([2, 2, 3, 3], 0.5), "partly"),
         (positions([2, 3, 3, 3], 0.5), "fails"),

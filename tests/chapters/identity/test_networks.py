@@ -67,3 +67,32 @@ def test_errors_of_whole_images_equal_those_of_their_pooled_rows():
         y, _ = reference.forward(rows, *constants, eps=0.0)
         want = np.square(y - rows).mean(axis=0) / population.var
         np.testing.assert_allclose(got[b], want, rtol=1e-9)
+
+
+def test_forms_of_data_change_mean_and_spread_and_keep_the_total_variance():
+    rows = networks.on_digits(2).rows
+    usual, centred, standard, white, shifted = (networks.in_form(rows, f) for f in networks.FORMS)
+    total = usual.var(dim=1, correction=0).sum(dim=1)
+    for form in (centred, standard, white, shifted):
+        np.testing.assert_allclose(form.var(dim=1, correction=0).sum(dim=1), total)
+    for form in (centred, standard, white):
+        np.testing.assert_allclose(form.mean(dim=1), 0, atol=0.02)  # standardized ones are clipped
+    np.testing.assert_allclose(shifted - usual, 1)
+    spread = np.linalg.eigvalsh(np.cov(white[0].numpy().T, bias=True))
+    np.testing.assert_allclose(spread, np.repeat([0, float(total[0]) / 32], 32), atol=1e-12)
+
+
+def test_taking_the_mean_out_of_a_gradient_changes_no_weight_of_centred_rows():
+    """Of dW = sum dz x^T the layer keeps all but the part along x_hat, if the batch is centred."""
+    plain = networks.on_digits(2)
+    x, y = plain.rows.x_train[:, :64], plain.rows.y_train[:, :64]
+    x = x - x.mean(dim=1, keepdim=True)
+    _, weights, _ = networks._backprop(networks.insert(plain.net, "batch", x), x, y)
+    _, before, upper = networks._backprop((plain.net, None), x, y)
+    z = plain.net.trace(plain.net.params, x).pre[1].detach()
+    rstd = 1 / (z.var(dim=1, correction=0, keepdim=True) + plain.net.spec.eps).sqrt()
+    x_hat = (z - z.mean(dim=1, keepdim=True)) * rstd
+    along = (upper * x_hat).mean(dim=1, keepdim=True) * x_hat
+    lost = (along.mT @ x).flatten(1)
+    np.testing.assert_allclose(before - weights, lost, atol=1e-12)
+    assert lost.abs().max() > 1e-3
