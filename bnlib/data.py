@@ -66,6 +66,17 @@ def standardized(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     return np.clip((x - rows.mean(0)) / np.maximum(rows.std(0), FLOOR), -LIMIT, LIMIT)
 
 
+@functools.cache
+def bench_split(name_or_path: str | Path) -> Split:
+    """A data set in one fixed permutation (digits: 1400 training rows), standardized.
+
+    Mean and deviation of each column are those of the training rows.  name_or_path: as for `load`.
+    """
+    rows = digits_split(0, 1400) if name_or_path == "digits" else load(name_or_path, 0)
+    x, x_test = (standardized(v, rows.x_train) for v in (rows.x_train, rows.x_test))
+    return rows._replace(x_train=x, x_test=x_test)
+
+
 def digits_split(seed: int, n_train: int = 1347) -> Split:
     """The 1797 images of 8 x 8 handwritten digits as rows of 64 in [0, 1], shuffled by seed."""
     x, y = load_digits(return_X_y=True)

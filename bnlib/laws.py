@@ -193,6 +193,84 @@ def saturation_rate(gamma: ArrayLike, beta: ArrayLike, top: float = 6.0) -> np.n
     return gate_rate(gamma, np.asarray(beta) - top)
 
 
+BRANCH_GAIN = np.pi / (np.pi - 1)
+"""Mean square that a gradient gains in a wide branch of unit row variance, ReLU, gamma = 1."""
+
+
+def branch_share(form: str, block: ArrayLike, gain: float = 1.0) -> np.ndarray:
+    """Share of the row variance that the branch of a block l = 1, 2, ... adds at the start.
+
+        stream   g^2 / (1 + g^2 l), g = gamma        v1     1 / (1 + V_{l-1}) at gamma = 1
+        v2       p / (1 + p l),  p = 1 - 1/pi
+
+    Units: of the variance after the branch is added, before a ReLU.  block: any shape, whole
+    numbers >= 1; V_l is the variance of `reflected_moments`.  gain: g, for "stream" alone.
+    Source: de2020 (stream at g = 1); the other forms are derived in the chapter.
+    Raises ValueError for another form, and for a block below 1.
+    """
+    one_of("form", form, ("stream", "v1", "v2"))
+    block = np.asarray(block)
+    if (block < 1).any():
+        raise ValueError(f"block: expected numbers >= 1, got {block.min()}")
+    if form == "v1":
+        pairs = [reflected_moments(int(n) - 1) for n in block.flat]
+        variance = np.array([second - mean**2 for mean, second in pairs])
+        return (1 / (1 + variance)).reshape(block.shape)
+    added = gain**2 if form == "stream" else 1 - 1 / np.pi
+    return added / (1 + added * block)
+
+
+def reflected_moments(block: int) -> tuple[float, float]:
+    """Mean and mean square of x_l of a v1 network at the start, in units of the branch's spread.
+
+        x_l = max(0, x_{l-1} + xi_l),  xi_l independent standard normal, x_{-1} = 0
+        E x_l = sum a_k,  E x_l^2 = (l + 1)/2 + sum_{j+k <= l+1} a_j a_k,  a_k = 1/sqrt(2 pi k)
+
+    block: l >= 0, sums over k = 1 .. l + 1.  By Spitzer's identity for the reflected random walk.
+    Consequence: x_0 is a rectified standard normal.  Raises ValueError for l < 0.
+    """
+    if block < 0:
+        raise ValueError(f"block: expected a number >= 0, got {block}")
+    steps = np.arange(1, block + 2)
+    a = 1 / np.sqrt(2 * np.pi * steps)
+    within = steps[:, None] + steps <= block + 1
+    return float(a.sum()), float((block + 1) / 2 + (np.outer(a, a) * within).sum())
+
+
+def branch_gains(form: str, blocks: int, gain: float = 1.0) -> np.ndarray:
+    """Mean square that a wide branch hands back, over that of the gradient it gets, (L,).
+
+        stream   g^2 C / (1 + g^2 (l - 1)),  C = pi/(pi - 1)        none   g^2, without norm
+
+    gain: g, gamma of the last norm, or the factor on a branch without norm.
+    Source: derived in the chapter `residual`.
+    Raises ValueError for another form, and for fewer than one block.
+    """
+    one_of("form", form, ("stream", "none"))
+    if blocks < 1:
+        raise ValueError(f"blocks: expected a number >= 1, got {blocks}")
+    before = np.arange(blocks) if form == "stream" else np.zeros(blocks)
+    scale = BRANCH_GAIN if form == "stream" else 1.0
+    return scale * gain**2 / (1 + gain**2 * before)
+
+
+def gradient_growth(form: str, blocks: int, gain: float = 1.0) -> float:
+    """E|dx_0|^2 / E|dx_L|^2 at the start of a wide network: product of 1 + `branch_gains`.
+
+    Consequence: about L^1.47 / Gamma(1 + C) for "stream" at gamma = 1, 2^L for "none", 1 at 0.
+    """
+    return float(np.prod(1 + branch_gains(form, blocks, gain)))
+
+
+def effective_depth(form: str, blocks: int, gain: float = 1.0) -> float:
+    """Mean number of branches that gradient energy has passed: the sum of q / (1 + q).
+
+    q: `branch_gains`.  Consequence: about C ln L for "stream" at gamma = 1, L/2 for "none", 0 at 0.
+    """
+    gains = branch_gains(form, blocks, gain)
+    return float((gains / (1 + gains)).sum())
+
+
 def _need_rows(m: int, least: int) -> None:
     if m < least:
         raise ValueError(f"expected m >= {least} rows for this law, got {m}")

@@ -10,7 +10,6 @@ import json
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +21,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor
 
-from bnlib import data, interactions, statistics
-from bnlib.chapters.learning_rate import sweep
+from bnlib import interactions, statistics, sweep
+from bnlib.data import bench_split as rows_of
 from bnlib.interactions import Function, Params, Problem, descend, stepped
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
@@ -75,17 +74,6 @@ class Bench(NamedTuple):
 
 Architecture = tuple[str, int, str]  # activation, number L of weight matrices, arm
 Runs = dict[Architecture, sweep.Sweep]
-
-
-@cache
-def rows_of(dataset: str) -> data.Split:
-    """A data set in one fixed permutation (digits: 1400 training rows), standardized.
-
-    Mean and deviation of each column are those of the training rows.  dataset: as for `data.load`.
-    """
-    rows = data.digits_split(0, 1400) if dataset == "digits" else data.load(dataset, 0)
-    x, x_test = (data.standardized(v, rows.x_train) for v in (rows.x_train, rows.x_test))
-    return rows._replace(x_train=x, x_test=x_test)
 
 
 def architectures(cells: Iterable[Sequence[Any]], names: Sequence[str]) -> list[Architecture]:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib.chapters.learning_rate.sweep import (
+from bnlib.networks import arms
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.sweep import (
     Sweep,
     rate_targets,
     reset_columns,
     train_sweep,
 )
-from bnlib.networks import arms
-from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.training import train
 
 SIZES, SEEDS, STEPS = (5, 7, 6, 4), (3, 0), 6

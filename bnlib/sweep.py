@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnlib.interactions import gradient
 from bnlib.networks.arms import Arm, tiled
+from bnlib.networks.residual import ResidualArm
 from bnlib.training import right_rows, seed_losses
 
 Watch = Callable[[int, dict[str, Tensor], dict[str, Tensor]], None]
@@ -57,7 +58,7 @@ def reset_columns(params: dict[str, Tensor], norms: dict[str, Tensor]) -> dict[s
 
 
 def train_sweep(
-    arm: Arm,
+    arm: Arm | ResidualArm,
     x: Any,
     y: Any,
     rates: Sequence[float],
@@ -78,7 +79,10 @@ def train_sweep(
     Raises ValueError for rates that are not finite and positive, and an order of other seeds.
     """
     x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
-    step, seeds = torch.as_tensor(np.asarray(rates, dtype=float)), len(arm.params["W1"])
+    step, seeds = (
+        torch.as_tensor(np.asarray(rates, dtype=float)),
+        len(next(iter(arm.params.values()))),
+    )
     if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
         raise ValueError(f"rates: expected finite rates > 0, got {rates}")
     if order.ndim != 3 or order.shape[1] != seeds:
@@ -136,7 +140,7 @@ def _unit_norms(weight: Tensor) -> Tensor:
     return weight.norm(dim=2, keepdim=True)
 
 
-def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
+def _loss_of(arm: Arm | ResidualArm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
     """parameters -> loss (R S,) of each model on its batch x (S, m, d), y (S, m)."""
 
     def loss(params: Any) -> Tensor:
@@ -148,10 +152,14 @@ def _loss_of(arm: Arm, x: Tensor, y: Tensor) -> Callable[[Any], Tensor]:
 
 @torch.no_grad()
 def _accuracy(
-    arm: Arm, params: dict[str, Tensor], x: Tensor, test: tuple[Any, Any] | None, dtype: torch.dtype
+    arm: Arm | ResidualArm,
+    params: dict[str, Tensor],
+    x: Tensor,
+    test: tuple[Any, Any] | None,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Share of right test rows, statistics of the rows x as constants; NaN: no test."""
     if test is None:
-        return torch.full((len(params["W1"]),), float("nan"), dtype=dtype)
+        return torch.full((len(next(iter(params.values()))),), float("nan"), dtype=dtype)
     rows, labels = torch.as_tensor(test[0], dtype=dtype), torch.as_tensor(test[1])
     return right_rows(arm.evaluated(params, x, rows), labels).to(dtype).mean(1)
