@@ -1,0 +1,1 @@
+"""Residual blocks that start as the identity."""
