@@ -7,9 +7,9 @@ A stem, L blocks that each add a branch f_l to the stream x, and a head; axes as
     v1-head   v1 with a batch norm before the last layer
     v2        f_l = W_out phi(BN(W_in phi(BN(x_{l-1})))), the second BN has gamma_l and beta_l
 
-The stem is W x and BN (then phi in v1), the head of stream and v2 is BN, phi and W. Parameters end
-in the number of their block: W_in3, gamma_in3, W_out3, gamma3, beta3; the stem is 0, the head L + 1.
-Source: he2016 (v1), hezhang2016 (v2), sandler2018 (stream).
+The stem is W x and BN (then phi in v1), the head of stream and v2 is BN, phi and W. A parameter's
+name ends in the number of its block: W_in3, gamma_in3, W_out3, gamma3, beta3; the stem is 0, the
+head L + 1.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ def forward(
     back: factor on the gradient that goes back through each branch; the outputs stay.
     """
     phi, watched = ACTIVATIONS[arm.activation], seen is not None
-    seen = seen if watched else Seen()
+    kept = Seen() if seen is None else seen
     rectified = arm.form.startswith("v1")
 
     def norm(site: str, a: Tensor) -> Tensor:
         if not arm.normed:
             return a
         if watched and stats is None:
-            seen.moments[site] = moments(a.detach())
+            kept.moments[site] = moments(a.detach())
         given = None if stats is None else stats[site]
         gamma, beta = params.get(f"gamma{site}"), params.get(f"beta{site}")
         return normalize("batch", a, gamma, beta, given, arm.eps)
@@ -116,7 +116,7 @@ def forward(
         a = phi(norm(f"_in{block}", a)) if arm.form == "v2" else a
         a = linear(f"_in{block}", _beside(a, sequences))
         a = phi(norm(str(block) if arm.form == "v2" else f"_in{block}", a))
-        seen.hidden.append(a)
+        kept.hidden.append(a)
         f = linear(f"_out{block}", _beside(a, sequences))
         f = f if arm.form == "v2" else norm(str(block), f)
         factor = params.get(f"alpha{block}")
@@ -128,10 +128,10 @@ def forward(
     for block in range(1, arm.blocks + 1):
         f = branch(block, x)
         f = f if back == 1 else back * f + (1 - back) * f.detach()
-        seen.streams.append(x)
-        seen.branches.append(f)
+        kept.streams.append(x)
+        kept.branches.append(f)
         x = phi(x + f) if rectified else x + f
-    seen.streams.append(x)
+    kept.streams.append(x)
     head = str(arm.blocks + 1)
     x = x if arm.form == "v1" else norm(head, x)
     x = x if rectified else phi(x)
@@ -151,11 +151,11 @@ def build(
 ) -> ResidualArm:
     """The arm of a name, one network a seed, float64.
 
-        one, zero, root     gamma_l = 1, 0, 1/sqrt(L);   zero-weight: gamma_l = 1 and W_out = 0
-        scalar              no gamma_l and beta_l, a factor alpha_l = 0 on the branch
-        none                no batch norm, biases;   skip-init, skip-root: also alpha_l = 0, 1/sqrt(L)
-        fixup               none, W_in times 1/sqrt(L), W_out and the last W 0, alpha_l = 1
-        no-blocks           stem and head only
+        one, zero, root   gamma_l = 1, 0, 1/sqrt(L);   zero-weight: gamma_l = 1 and W_out = 0
+        scalar            no gamma_l and beta_l, a factor alpha_l = 0 on the branch
+        none              no batch norm, biases;   skip-init, skip-root: and alpha_l = 0, 1/sqrt(L)
+        fixup             none, W_in times 1/sqrt(L), W_out and the last W 0, alpha_l = 1
+        no-blocks         stem and head only
 
     W ~ N(0, 1/fan-in), W_out ~ N(0, 2/fan-in).  sizes: inputs d and classes k.
     Consequence: stem and head, and block l, have the same draws in all arms, forms and depths.

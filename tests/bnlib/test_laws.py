@@ -122,3 +122,52 @@ def test_gate_rates_by_hand():
     gamma, beta = np.array([2.0, -2.0, 0.0, 0.0]), np.array([2.0, 2.0, 1.0, -1.0])
     np.testing.assert_allclose(laws.gate_rate(gamma, beta), [0.841344746, 0.841344746, 1, 0])
     np.testing.assert_allclose(laws.saturation_rate(gamma, beta), [0.022750132, 0.022750132, 0, 0])
+
+
+def test_a_reflected_walk_has_the_moments_of_a_long_simulation_and_starts_as_a_rectified_normal():
+    assert laws.reflected_moments(0) == pytest.approx((1 / np.sqrt(2 * np.pi), 0.5))
+    by_hand = (1 + 2**-0.5) / np.sqrt(2 * np.pi), 1 + 1 / (2 * np.pi)
+    assert laws.reflected_moments(1) == pytest.approx(by_hand)
+    steps, x = np.random.default_rng(0).standard_normal((9, 200_000)), np.zeros(200_000)
+    for xi in steps:
+        x = np.maximum(0, x + xi)
+    mean, second = laws.reflected_moments(8)
+    assert x.mean() == pytest.approx(mean, abs=5 * x.std() / np.sqrt(x.size))
+    assert (x**2).mean() == pytest.approx(second, abs=5 * (x**2).std() / np.sqrt(x.size))
+    with pytest.raises(ValueError, match="number >= 0, got -1"):
+        laws.reflected_moments(-1)
+
+
+def test_shares_of_branches_add_up_to_the_variance_that_they_make():
+    blocks = np.arange(1, 6)
+    np.testing.assert_allclose(laws.branch_share("stream", blocks), 1 / (blocks + 1))
+    for form, start, added in (("stream", 1.0, 0.25), ("v2", 1.0, 1 - 1 / np.pi)):
+        variance = start + added * np.arange(6)
+        share = laws.branch_share(form, blocks, 0.5)
+        np.testing.assert_allclose(share, added / variance[1:])
+    first = 1 / (1 + 0.5 - 1 / (2 * np.pi))
+    np.testing.assert_allclose(laws.branch_share("v1", 1), first)
+    assert laws.branch_share("v1", [[1, 2]]).shape == (1, 2)
+    with pytest.raises(ValueError, match="numbers >= 1, got 0"):
+        laws.branch_share("stream", [0])
+
+
+def test_gradients_grow_like_a_power_with_norm_and_like_two_to_the_depth_without():
+    c = np.pi / (np.pi - 1)
+    products = [laws.gradient_growth("stream", n) for n in (1, 2)]
+    np.testing.assert_allclose(products, [1 + c, (1 + c) * (1 + c / 2)])
+    slope = np.log2(laws.gradient_growth("stream", 20000) / laws.gradient_growth("stream", 10000))
+    assert slope == pytest.approx(c, abs=1e-3)
+    assert laws.gradient_growth("none", 10) == 2**10
+    assert laws.gradient_growth("stream", 10, gain=0) == 1
+    with pytest.raises(ValueError, match="number >= 1, got 0"):
+        laws.gradient_growth("none", 0)
+
+
+@pytest.mark.parametrize(("form", "gain"), [("stream", 1.0), ("stream", 0.3), ("none", 0.5)])
+def test_effective_depth_is_the_slope_of_the_growth_in_a_factor_on_the_branches(form, gain):
+    q, h = laws.branch_gains(form, 7, gain), 1e-5
+    growth = [np.log(1 + (1 + t) ** 2 * q).sum() for t in (h, -h)]
+    slope = 0.5 * (growth[0] - growth[1]) / (2 * h)
+    assert laws.effective_depth(form, 7, gain) == pytest.approx(slope, rel=1e-8)
+    assert laws.effective_depth("none", 7) == 3.5

@@ -91,7 +91,7 @@ def identity(seeds: Sequence[int], blocks: int) -> pd.DataFrame:
         out = forward(at.arm, params, at.x.to(dtype), stats=stats, seen=seen)
         loss = seed_losses(out, at.y, "cross-entropy").sum()
         grads = torch.autograd.grad(loss, seen.streams)
-        on = seen.streams[0] > 0 if form == "v1" else torch.ones_like(seen.streams[0], dtype=bool)
+        on = (seen.streams[0] > 0) | (form == "stream")
         ahead = max(float((x - seen.streams[0]).detach().abs().max()) for x in seen.streams)
         back = max(float((dx - grads[-1])[on].abs().max()) for dx in grads)
         kink = 1 - float(on.double().mean())

@@ -149,8 +149,8 @@ def _sizes(
     """Shares and relative sizes nu of all branches, (S, L) each."""
     seen = Seen()
     forward(net, params, x, seen=seen)
-    pairs = zip(seen.streams, seen.branches, strict=False)
-    share, nu, _ = (torch.stack(part, 1) for part in zip(*(row_share(*p) for p in pairs)))
+    rows = [row_share(*pair) for pair in zip(seen.streams, seen.branches, strict=False)]
+    share, nu = (torch.stack([row[k] for row in rows], 1) for k in (0, 1))
     return share.double().numpy(), nu.double().numpy()
 
 
