@@ -35,6 +35,7 @@ NORMED = {
     "layer-norm": "layer",
     "frozen": "frozen",
     "frozen-affine": "frozen",
+    "renewed": "renewed",
 }
 ARMS = (*PLAIN, "last-small", "orthogonal", "weight-norm", *NORMED)
 AFFINE_ARMS: dict[str, dict[str, Any]] = {
@@ -114,6 +115,7 @@ def build(
         layer-norm         statistics of one row over its units
         frozen             (W x + b - mu)/sqrt(var + eps), mu, var those of x at the start, constant
         frozen-affine      the same constants, with gamma and beta in place of b
+        renewed            as bn, but no gradient passes through mu and var of the batch
 
     x: (S, m, d), the batch whose statistics are frozen.  factor: on the hidden weights, before
     anything is frozen.  Source: salimans2016 (weight-norm), ba2016 (layer-norm).

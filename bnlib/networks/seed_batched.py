@@ -120,7 +120,7 @@ def normalize(
             raise ValueError(f"expected m >= 2 rows to normalize over, got {x.shape[1]}; or stats")
         if kind == "batch" and eps > 0:  # torch's kernel refuses eps = 0
             return _batch(x, gamma, beta, eps)
-        given = moments(x)
+        given = moments(x.detach() if kind == "renewed" else x)
     if kind in ROW_STATISTICS and given is not None:
         x, gamma = _standardize(kind, x, gamma, given, eps)
     elif kind == "layer":

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from bnlib.parameters import one_of
 
-NORMS = ("none", "batch", "affine", "layer", "mean-only", "std-only", "frozen")
+NORMS = ("none", "batch", "affine", "layer", "mean-only", "std-only", "frozen", "renewed")
 ACTIVATIONS = {
     "relu": torch.relu,
     "tanh": torch.tanh,
@@ -21,7 +21,7 @@ ACTIVATIONS = {
 GAINS = {"relu": 2.0, "gelu": 2.0, "softplus": 4.0}  # k^2 of the initial weights; else 1
 ORDERS = ("pre", "post")
 # These kinds read statistics over the rows, and take given ones as constants in their place.
-ROW_STATISTICS = ("batch", "mean-only", "std-only", "frozen")
+ROW_STATISTICS = ("batch", "mean-only", "std-only", "frozen", "renewed")
 INITIAL_WEIGHTS, BATCH_ORDER, VALIDATION_ROWS, WEIGHT_MASK = range(4)
 
 
@@ -49,6 +49,7 @@ class Spec:
         "std-only"   gamma x/sqrt(var + eps) + beta     var is about the mean all the same
         "layer"      as "batch"                         mu, var over the c units of one row
         "frozen"     as "batch"                         mu, var are constants given by the caller
+        "renewed"    as "batch"                         mu, var over the m rows; no gradient in them
 
     With eps = 0 a constant channel is 0/0 and becomes NaN in its own network.
     Raises ValueError: fewer than two sizes or a width below 1 leaves nothing to compute; a name is

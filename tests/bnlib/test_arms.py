@@ -34,6 +34,26 @@ def test_frozen_statistics_do_not_react_and_those_of_bn_do():
         assert torch.allclose(arm.logits(new, X), arm.logits(arm.params, X), atol=1e-9) == same
 
 
+def test_renewed_is_the_function_of_bn_with_the_gradient_of_frozen_constants():
+    """At the start the constants of frozen-affine are those of this very batch."""
+
+    def gradients(name):
+        arm = built(name)
+        params = {k: v.clone().requires_grad_() for k, v in arm.params.items()}
+        output = arm.logits(params, X)
+        return output, torch.autograd.grad(output.square().sum(), params["W2"])[0]
+
+    (renewed, gradient), (bn, through), (frozen, around) = map(
+        gradients, ("renewed", "bn", "frozen-affine")
+    )
+    torch.testing.assert_close(renewed, bn, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(gradient, around, atol=1e-9, rtol=1e-9)
+    assert (gradient - through).abs().max() > 1e-3
+    arm = built("renewed", eps=0.0)  # its function ignores the size of weights, as that of BN
+    new = dict(arm.params) | {"W2": 3.0 * arm.params["W2"]}
+    torch.testing.assert_close(arm.logits(new, X), arm.logits(arm.params, X))
+
+
 @pytest.mark.parametrize("name", arms.ARMS)
 def test_copies_are_the_networks_one_after_the_other(name):
     arm = built(name)

@@ -260,6 +260,22 @@ def mechanism(trained: Networks) -> Section:
     )
 
 
+def fresh_constants(given: Settings, trained: Networks) -> Section:
+    """Do the statistics have to react in the gradient, or only to be up to date?"""
+    plan, frame = trained.plan, trained.frame
+    largest = measure.renewed(plan.bench, frame, range(given.seeds), plan.rates)
+    others = [arm for arm in ("none", "frozen", "bn") if arm in largest]
+    gaps = {arm: measure.gaps(largest, "renewed", arm) for arm in others}
+    text = {f"renewed over {arm}, log2": decide.shown(table) for arm, table in gaps.items()}
+    deep = gaps["bn"].loc[gaps["bn"].index >= 4]
+    numbers = {f"renewed-over-{arm}": 2 ** table.estimate.iloc[-1] for arm, table in gaps.items()}
+    return Section(
+        records=_told(numbers),
+        claims=(decide.fresh_constants(deep, trained=measure.told(frame)),),
+        tables={"renewed": pd.DataFrame(text)},
+    )
+
+
 def self_tuning(given: Settings) -> Section:
     """The effective rate of one unit, step by step, against its bound."""
     effective, bound = measure.tuning(Bench(given.dataset, width=given.width), WATCHED)
@@ -326,6 +342,7 @@ def run(given: Settings) -> dict[str, Section]:
         "prediction": predicted,
         "variants": variants(trained.values, predicted.values),
         "mechanism": mechanism(trained.values),
+        "fresh_constants": fresh_constants(given, trained.values),
         "self_tuning": self_tuning(given),
         "beyond_one_step": beyond_one_step(trained.values),
         "small_rate": small_rate(given, trained.values),

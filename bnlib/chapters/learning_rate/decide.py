@@ -15,6 +15,7 @@ from bnlib.statistics import Interval, rows_with
 from bnlib.verdicts import above, count, verdict
 
 BRACKETS, RANGE = "{:.2f} [{:.2f}, {:.2f}]", "{:.2f} ({:.2f} to {:.2f})"
+HALF = -1.0  # a rate half as large, in log2
 LEAST_AGREEMENT = 0.9  # share of values that must lie within one step of the grid
 OFF, PARTIAL = ("k_off", "pooled"), ("k_off", "partial")
 PREDICTIONS = {
@@ -45,6 +46,22 @@ def shown(rows: pd.DataFrame) -> pd.Series:
     """Estimates with their intervals as text."""
     intervals = rows[["estimate", "low", "high"]].to_numpy()
     return pd.Series([BRACKETS.format(*interval) for interval in intervals], index=rows.index)
+
+
+def fresh_constants(gaps: pd.DataFrame, *, trained: bool) -> Claim:
+    """gaps: log2 of renewed over bn with its interval, a row a depth, four matrices and more.
+
+    trained: some rate reached the threshold in some network, and not all did.
+    """
+    level, behind = gaps.low > HALF, gaps.high < HALF
+    told = trained and bool(level.any() or behind.all())
+    return Claim(
+        "fresh-constants-suffice",
+        count(level, tested=told) if trained and len(gaps) else UNDECIDED,
+        "log2(largest rate of renewed / of BN), this run: "
+        + ", ".join(f"{text} (L = {n})" for n, text in shown(gaps).items())
+        + "; behind is below -1.",
+    )
 
 
 def larger_rates(

@@ -235,6 +235,21 @@ def ladder(
 
 
 @one_thread()
+def renewed(
+    bench: Bench, frame: pd.DataFrame, seeds: Sequence[int], rates: Sequence[float]
+) -> pd.DataFrame:
+    """log2 of the largest rates of ReLU networks, a row a depth and seed.
+
+    Columns: those arms of none, frozen and bn that the frame has, and renewed, trained here.
+    """
+    table, made = by_seed(frame, ["none", "frozen", "bn"]), {}
+    for depth in table.index.unique("L"):
+        _, largest = swept(bench, ("relu", int(depth), "renewed"), seeds, rates)
+        made |= {(depth, seed): v for seed, v in zip(seeds, largest["max_trainable"], strict=True)}
+    return table.assign(renewed=pd.Series(made))
+
+
+@one_thread()
 def tuning(bench: Bench, rates: Sequence[float], **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """One unit of the arm bn-no-affine with eight matrices in every step, seed 0, (T, R) each:
 
@@ -318,10 +333,21 @@ def told(frame: pd.DataFrame) -> bool:
 
 def bn_gains(frame: pd.DataFrame, activation: str = "relu") -> pd.DataFrame:
     """log2 of BN's largest rate over that of the plain network, paired by seed, a row a depth."""
-    rows = {}
-    for depth, part in statistics.rows_with(frame, activation=activation).groupby("L"):
-        rate = wide(part)
-        rows[depth] = statistics.paired_difference(rate["bn"], rate["none"])._asdict()
+    return gaps(by_seed(frame, ["bn", "none"], activation), "bn", "none")
+
+
+def by_seed(frame: pd.DataFrame, arms: Sequence[str], activation: str = "relu") -> pd.DataFrame:
+    """log2 of the largest rates: a row a depth L and seed, a column an arm."""
+    part = statistics.rows_with(frame, activation=activation, arm=list(arms))
+    return part.pivot_table(index=["L", "seed"], columns="arm", values="max_trainable")
+
+
+def gaps(largest: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Mean of one column minus another over seeds, with its interval, a row a depth L."""
+    rows = {
+        depth: statistics.paired_difference(part[first], part[second])._asdict()
+        for depth, part in largest.groupby(level="L")
+    }
     return pd.DataFrame(rows).T.rename_axis("L")
 
 

@@ -163,6 +163,22 @@ def test_larger_rates_are_judged_pair_by_pair_at_every_depth(bn, verdict):
     assert decide.larger_rates(ratio, ratio, "a test").verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ([(-0.99, 0.5), (-0.9, 0.0)], "holds"),
+        ([(-0.99, 0.5), (-1.0, 0.0)], "partly"),
+        ([(-2.0, -1.01), (-1.5, -1.1)], "fails"),
+        ([(-2.0, -1.0), (-1.5, -1.1)], "undecided"),
+        ([], "undecided"),  # no network that is deep enough
+    ],
+)
+def test_fresh_constants_are_level_above_half_the_rate(ends, verdict):
+    rows = pd.DataFrame(ends, columns=["low", "high"]).assign(estimate=-1.0)
+    assert decide.fresh_constants(rows, trained=True).verdict == verdict
+    assert decide.fresh_constants(rows, trained=False).verdict == "undecided"
+
+
 def test_agreement_compares_common_seeds_only():
     one = rates_of([(2, 2, 3)], [(0, 0, 0)], depths=(4,))
     two = one.assign(max_trainable=one.max_trainable + (one.seed == 1))
