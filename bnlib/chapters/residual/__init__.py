@@ -1,1 +1,467 @@
-"""Residual blocks that start as the identity."""
+"""Residual blocks that start as the identity, because their last gamma starts at 0: why, how such a
+block learns, what it gains, and whether it stays near the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bnlib import laws, parameters, statistics, stored
+from bnlib.chapters.residual import decide, figures, measure, trained
+from bnlib.chapters.residual.stored import FOUR, FULL, HERE, LONG, REGISTER
+from bnlib.chapters.residual.trained import Cell
+from bnlib.networks import efficientnet
+from bnlib.networks.residual import ARMS
+from bnlib.parameters import ascending, expect, names, parameter
+from bnlib.results import Section, recorded
+from bnlib.statistics import Interval, mean_interval, paired_difference, rows_with
+from bnlib.training import one_thread
+
+DIGESTS = {"register": "0", "full": "0"}
+LITES = ("lite0", "lite1", "lite2")
+LEAST_AGREEMENT = 0.9  # share of rates that must lie within one step of the stored table's
+HERO = {
+    decide.LAST: "opens",
+    "one zero factor": "opens, as one",
+    decide.UNDER: "jumps",
+    decide.DEAD: "stays dead",
+}
+
+
+def _powers(name: str, values: list[Any]) -> None:
+    """A grid that is not in order would give another largest rate."""
+    right = len(values) > 2
+    expect(right and sorted(set(values)) == values, name, "3 or more powers, ascending", values)
+
+
+@dataclass(frozen=True)
+class Settings(parameters.Settings):
+    """What `notebooks/residual.ipynb` declares, with its ranges."""
+
+    seeds: int = parameter(10, 2, 100)
+    blocks: int = parameter(8, 2, 64)
+    coin_seeds: int = parameter(200, 2, 2000)
+    width: int = parameter(128, 8, 512)
+    depths: list = parameter([4, 8, 16], 2, 64, rule=ascending)
+    start_seeds: int = parameter(8, 2, 100)
+    arms: list = parameter(
+        ["one", "zero", "root", "skip-init"], rule=names(ARMS, among=["one", "zero"])
+    )
+    rates: list = parameter([*range(-7, 4)], -20, 10, rule=_powers)
+    rate_blocks: int = parameter(16, 2, 64)
+    rate_seeds: int = parameter(4, 2, 100)
+    steps: int = parameter(80, 2, 100_000)
+    long_seeds: int = parameter(6, 2, 100)
+    long_steps: int = parameter(300, 2, 100_000)
+    decay: float = parameter(5e-4, 0.0, 1.0)
+    nets: list = parameter(["lite0", "lite1", "lite2"], choices=LITES, rule=names(LITES))
+    crops: int = parameter(8, 1, 100)
+
+
+@one_thread()
+def placements(given: Settings) -> Section:
+    """Four ways to start as the identity, and three with other activations."""
+    places = {name: measure.placement(name, range(given.seeds)) for name in measure.PLACES}
+    logs = np.log(measure.RATES[1:])
+    slopes = {
+        name: float(np.polyfit(logs, np.log(np.maximum(place.opened[1:], 1e-300)), 1)[0])
+        for name, place in places.items()
+    }
+    columns = [f"size after one step of {rate:g}" for rate in measure.RATES]
+    rows = {name: list(place.opened) for name, place in places.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table["largest gradient"] = [place.gradient for place in places.values()]
+    jump = places[decide.UNDER]
+    return Section(
+        values=places,
+        records=recorded(
+            {
+                "jump-small": jump.opened[0],
+                "jump-third": jump.path[1],
+                "opened-third": places[decide.LAST].path[3],
+                "scalar-third": places["one zero factor"].path[3],
+            }
+        ),
+        claims=(decide.zero_anywhere(places, slopes),),
+        tables={"places": table.map("{:.2g}".format)},
+        figures={"steps": lambda: figures.first_steps(places, HERO)},
+    )
+
+
+@one_thread()
+def identity(given: Settings) -> Section:
+    """The identity forward and backward; contrast: a BN layer set to the identity of its batch."""
+    gaps = measure.identity(range(given.seeds), given.blocks)
+    change = mean_interval(100 * measure.inserted_layer(range(given.seeds)))
+    percent = {"inserted-change": change, "kink": 100 * gaps.kink.max()}
+    return Section(
+        records=recorded(percent, "percent", ends=".0f"),
+        claims=(decide.identity(gaps),),
+        tables={"gaps": gaps},
+    )
+
+
+@one_thread()
+def first_step(given: Settings) -> Section:
+    """What gets a gradient in step one, and how much the loss falls."""
+    seeds = range(given.seeds)
+    steps = {form: measure.first_step(form, seeds, given.blocks) for form in ("stream", "v1")}
+    moved = measure.moved_weights(seeds, given.blocks)
+    table = pd.DataFrame(
+        {
+            form: {
+                rate: statistics.with_ends(mean_interval(v), ".4f") for rate, v in s.ratio.items()
+            }
+            for form, s in steps.items()
+        }
+    ).rename_axis("rate")
+    return Section(
+        records=recorded(
+            {
+                "shift-stream": steps["stream"].shift,
+                "shift-v1": steps["v1"].shift,
+                "decrease-v1": mean_interval(steps["v1"].ratio[1e-4]),
+            },
+            ends=".2f",
+        ),
+        claims=(decide.never_learns(steps["stream"], moved),),
+        tables={"ratios": table},
+    )
+
+
+@one_thread()
+def waiting(given: Settings) -> Section:
+    """When gamma moves, and when the weights."""
+    runs = {
+        name: measure.waiting(name, range(given.seeds), given.blocks) for name in ("SGD", "Adam")
+    }
+    return Section(
+        records=recorded({"adam-jump": runs["Adam"].jump}),
+        claims=(decide.weights_wait(runs),),
+        figures={"ways": lambda: figures.waiting(runs, 1e-3)},
+    )
+
+
+@one_thread()
+def channels(given: Settings) -> Section:
+    """Do all channels of a closed block get the same gradient?  Sizes, and signs."""
+    slopes = measure.channel_gradients(range(given.coin_seeds), min(given.blocks, 4))
+    size = np.abs(slopes)
+    spread = mean_interval((size.std(2) / size.mean(2)).mean(1))
+    aligned = mean_interval((slopes.sum(2) ** 2 / (slopes**2).sum(2)).mean(1))
+    negative = mean_interval(100 * (slopes < 0).mean((1, 2)))
+    return Section(
+        values=size[0, 0],
+        records=recorded({"spread": spread, "aligned": aligned}, ends=".2f")
+        + recorded({"negative-start": negative}, "percent"),
+        claims=(decide.same_gradient(spread, aligned),),
+    )
+
+
+class Starts(NamedTuple):
+    """Forms at the start: by name at the largest L, and a line a name and L."""
+
+    deepest: dict[str, measure.Depths]
+    table: pd.DataFrame
+
+
+@one_thread()
+def starts(given: Settings) -> Section:
+    """Shares of the branches, growth of stream and gradient, and effective depth."""
+    seeds, runs, lines = range(given.start_seeds), {}, {}
+    for name, (_, _, law) in measure.STARTS.items():
+        for depth in given.depths if law else given.depths[-1:]:
+            run = runs[name] = measure.at_the_start(name, depth, seeds, given.width)
+            if law is None:
+                continue
+            gain = depth**-0.5 if law[1] is None else law[1]
+            growth = float(np.exp(np.log(run.gradients[:, 0]).mean()))
+            lines[name, depth] = {
+                "depth": run.depth.mean(),
+                "law": laws.effective_depth(law[0], depth, gain),
+                "growth": growth,
+                "growth law": laws.gradient_growth(law[0], depth, gain),
+            }
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    table.index = pd.MultiIndex.from_tuples(lines, names=["form", "L"])
+    blocks = np.arange(1, given.depths[-1] + 1)
+    forms = ("stream", "v1", "v2")
+    shares = {form: np.median(runs[form].shares, 0) for form in forms}
+    own = {form: laws.branch_share(form, blocks) for form in forms}
+    off = {form: float(np.abs(shares[form] * (blocks + 1) - 1).max()) for form in forms}
+    gaps = {form: float(np.abs(shares[form] / own[form] - 1).max()) for form in forms}
+    logs = np.log2(runs["no norm"].squares)
+    slope = mean_interval(np.polyfit(np.arange(logs.shape[1]), logs.T, 1)[0])
+    shown = pd.DataFrame({f: {n: shares[f][n - 1] for n in blocks} for f in forms}).rename_axis("l")
+    tilt = max(float(np.abs(runs[form].correlations.mean(0)).max()) for form in forms)
+    last = {f"depth-{key}": runs[name].depth.mean() for key, name in _KEYS.items()}
+    return Section(
+        values=Starts(runs, table),
+        records=recorded(last | {"largest-correlation": tilt, "share-last": shares["stream"][-1]}),
+        claims=(decide.share(off, gaps), decide.doubles(slope), decide.shallow(table)),
+        tables={"depths": table.round(2), "shares": shown.round(3)},
+        figures={
+            "shares": lambda: figures.shares(shares, own),
+            "depths": lambda: figures.depths(runs, table),
+        },
+    )
+
+
+_KEYS = {"stream": "stream", "root": "stream, γ = 1/√L", "none": "no norm", "v1": "v1"}
+
+
+class Plan(NamedTuple):
+    """What was registered, as text, and the stored table: rates and lives as frames."""
+
+    text: str
+    rates: pd.DataFrame
+    lives: pd.DataFrame
+
+
+def read(name: str, kind: str) -> bytes:
+    """A stored file of the chapter, if it is the one that the page was written about."""
+    return stored.content(HERE / name, DIGESTS[kind])
+
+
+def register(given: Settings) -> Section:
+    """What was written down before anything was trained, and the stored table."""
+    text = read(REGISTER, "register").decode()
+    table = stored.table(HERE / "full.json", DIGESTS["full"])
+    rates, lives = (pd.DataFrame(table[part]) for part in ("rates", "lives"))
+    usual = {name: how["steps"] for name, how in FULL["cells"].items()}
+    rates["cell"] = [
+        f"{dataset}, {form}, {blocks}" + f", {steps} steps" * (steps != usual[dataset])
+        for dataset, form, blocks, steps in rates[list(Cell._fields)].to_numpy()
+    ]
+    return Section(values=Plan(text, rates.set_index(["cell", "arm"]), lives))
+
+
+@one_thread()
+def rates(given: Settings, plan: Plan) -> Section:
+    """What closed blocks do to the largest rate and to the best loss: stored, and this run's."""
+    table, powers = plan.rates, [2.0**power for power in given.rates]
+    names_of_cells = table.index.get_level_values("cell")
+    every = [name for name in names_of_cells.unique() if "steps" not in name]
+    deep = [name for name in every if name.endswith(f" {decide.DEEP}")]
+    closed, bare = (decide.over_cells(table, (arm, "one"), every) for arm in ("zero", "no-blocks"))
+    gain = decide.over_cells(table, ("zero", "one"), deep, "max_stable")
+    runs = {}
+    for form, arms in {"stream": given.arms, "v1": ["one", "zero"]}.items():
+        cell = Cell("digits", form, given.rate_blocks, given.steps)
+        for arm in arms:
+            runs[form, arm] = trained.at_rates(cell, arm, range(given.rate_seeds), powers)
+    here = pd.DataFrame({" ".join(key): _medians(run) for key, run in runs.items()}).T
+    shown = pd.DataFrame({" ".join(key): _medians(table.loc[key]) for key in table.index}).T
+    steps = LONG * FULL["cells"]["digits"]["steps"]
+    edge = np.concatenate([np.array(row, dtype=float) for row in table["edge"]])
+    panels = {
+        form: {arm: table.loc[(f"digits, {form}, {decide.DEEP}", arm), "curve"] for arm in FOUR}
+        for form in ("stream", "v1", "v1-head")
+    }
+    stored_rates = 2.0 ** np.arange(FULL["powers"][0], FULL["powers"][1] + 1)
+    longer = decide.pair(table, f"digits, stream, 16, {steps} steps", ("zero", "one"))
+    numbers: dict[str, Any] = {
+        "cells": len(every),
+        "worse-cells": int((closed.low > 0).sum()),
+        "better-cells": int((closed.high < 0).sum()),
+        "rate-stream": gain.loc["digits, stream, 16", "estimate"],
+        "rate-v1": gain.loc["digits, v1, 16", "estimate"],
+        "rate-v1-head": gain.loc["digits, v1-head, 16", "estimate"],
+        "longer-ratio": float(np.exp(longer.estimate)),
+    }
+    percent = {"edge": 100 * edge.mean()} | _agreement(given, runs, table)
+    return Section(
+        records=recorded(numbers) + recorded(percent, "percent"),
+        claims=(
+            decide.raises_rate(gain),
+            decide.improves_all(closed),
+            decide.shallow_first(closed, bare),
+            decide.zero_is_special(table, every),
+            decide.like_rezero(table),
+            decide.norm_free(table),
+        ),
+        tables={"run": here.round(2), "stored": shown.round(2), "closed": closed.round(2)},
+        figures={
+            "losses": lambda: figures.losses(panels, stored_rates),
+            "cells": lambda: figures.cells(closed, bare),
+        },
+    )
+
+
+def _medians(row: Any) -> dict[str, float]:
+    """Medians over seeds, of the logs and of log2 of the rates; losses as losses."""
+    logs = {name: float(np.exp(np.median(row[name]))) for name in ("initial", "best")}
+    both = {name: float(np.median(row[name])) for name in ("max_stable", "max_trainable")}
+    return {"initial loss": logs["initial"], "best loss": logs["best"]} | both
+
+
+def _agreement(
+    given: Settings, runs: Mapping[tuple[str, str], Any], table: pd.DataFrame
+) -> dict[str, float]:
+    """Share of this run's largest rates within one grid step of the stored table's, same seeds.
+
+    Nothing where the parameters are not those of the table.  Raises ValueError where the table is
+    not of this library.
+    """
+    same = given.steps == FULL["cells"]["digits"]["steps"]
+    if not same or given.rates != list(range(FULL["powers"][0], FULL["powers"][1] + 1)):
+        return {}
+    gaps = []
+    for (form, arm), run in runs.items():
+        place = f"digits, {form}, {given.rate_blocks}", arm
+        if place in table.index:
+            kept = np.array(table.loc[place, "max_stable"])[: given.rate_seeds]
+            gaps += list(np.abs(kept - np.array(run["max_stable"])[: len(kept)]))
+    if not gaps:
+        return {}
+    share = float((np.array(gaps) <= 1).mean())
+    if share < LEAST_AGREEMENT:
+        raise ValueError(
+            f"expected {LEAST_AGREEMENT:.0%} of the run within one grid step of the stored table, "
+            f"got {share:.0%}"
+        )
+    return {"agreeing": 100 * share}
+
+
+class Lives(NamedTuple):
+    """This run's networks over time, by arm."""
+
+    runs: dict[str, trained.Life]
+
+
+@one_thread()
+def lives(given: Settings, plan: Plan) -> Section:
+    """Networks over time: does a block that started closed stay near the identity?"""
+    frame, (steps, blocks) = plan.lives, (FULL["life"]["steps"], FULL["life"]["blocks"])
+
+    def row(dataset: str, arm: str, decay: float = 0.0, times: int = 1) -> Any:
+        found = rows_with(frame, dataset=dataset, arm=arm, decay=decay, steps=steps * times)
+        return found.iloc[0]
+
+    def ratio(above: Any, below: Any) -> Interval:
+        gap = paired_difference(np.log(above.nu), np.log(below.nu))
+        return Interval(*np.exp(gap[:3]))
+
+    wide = decide.WIDE
+    nu = {d: mean_interval(row(d, "zero").nu) for d in wide}
+    forgotten = {d: ratio(row(d, "zero"), row(d, "one")) for d in wide}
+    ends = min(FULL["decays"]), max(FULL["decays"])
+    decays = {k: {d: ratio(row(d, "zero", k), row(d, "zero")) for d in wide} for k in ends}
+    coins = {
+        arm: {d: decide.binomial(row(d, arm).negative, row(d, arm).channels, 0.99) for d in wide}
+        for arm in ("zero", "one")
+    }
+    seeds = range(given.seeds)
+    flips = {name: measure.flipped(name, seeds, given.blocks) for name in measure.OPTIMIZERS}
+    cell = Cell("digits", "stream", given.blocks, given.long_steps)
+    own = {"one": ("one", 0.0), "zero": ("zero", 0.0), "zero, decay": ("zero", given.decay)}
+    runs = {
+        name: trained.life(cell, arm, range(given.long_seeds), decay=decay)
+        for name, (arm, decay) in own.items()
+    }
+    here = {name: float(np.median(run.nu[-1])) for name, run in runs.items()}
+    drawn = {
+        d: {arm: (row(d, arm).marks, row(d, arm).nu_by_block) for arm in ("one", "zero")}
+        for d in wide
+    }
+    lines = {
+        (r.dataset, r.steps, r.arm, r.decay): {
+            "loss": np.median(r.loss),
+            "ν": np.median(r.nu),
+            "γ < 0": r.negative / r.channels if r.channels else np.nan,
+            "branches passed": np.median(r.depth),
+            "loss without one block, median": np.median(r.removed),
+            "largest": max(r.removed),
+        }
+        for _, r in frame.iterrows()
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index").round(3)
+    table.index = pd.MultiIndex.from_tuples(lines, names=["data", "steps", "arm", "decay"])
+    numbers: dict[str, Any] = {
+        "blocks-followed": blocks,
+        "nu-digits": nu["digits"],
+        "nu-mnist1d": nu["mnist1d"],
+        "nu-run-zero": here["zero"],
+        "nu-run-one": here["one"],
+        "nu-run-decay": here["zero, decay"],
+        "nu-longer": float(np.median(row("digits", "zero", times=FULL["longer"]).nu)),
+        "nu-longer-one": float(np.median(row("digits", "one", times=FULL["longer"]).nu)),
+        "removed-zero": float(np.median(row("digits", "zero").removed)),
+        "removed-one": float(np.median(row("digits", "one").removed)),
+        "depth-trained-zero": float(np.median(row("digits", "zero").depth)),
+        "depth-trained-one": float(np.median(row("digits", "one").depth)),
+        "decay-least": decays[ends[0]]["digits"],
+        "decay-most": decays[ends[1]]["digits"],
+    }
+    return Section(
+        values=Lives(runs),
+        records=recorded(numbers, ends=".2f"),
+        claims=(
+            decide.sign_coin(flips, coins["zero"], coins["one"]),
+            decide.stays_near(nu),
+            decide.start_forgotten(forgotten),
+            decide.decay_closes(decays),
+        ),
+        tables={"lives": table},
+        figures={"sizes": lambda: figures.sizes(drawn)},
+    )
+
+
+@one_thread()
+def shipped(given: Settings, followed: Lives) -> Section:
+    """Published networks: the shares of their branches, and what the signs of gamma tell."""
+    states = {name: efficientnet.shipped_state_dict(name) for name in given.nets}
+    frames = {name: trained.shipped(state) for name, state in states.items()}
+    skips = {name: rows_with(frame, k=[*range(1, 99)]) for name, frame in frames.items()}
+    signs = {
+        name: decide.binomial(int(f.negative.sum()), int(f.channels.sum()), 0.95)
+        for name, f in skips.items()
+    }
+    first = given.nets[0]
+    seen = trained.on_photographs(states[first], given.crops, 0)
+    table = skips[first].set_index("norm").join(seen, rsuffix=" on crops")
+    near = (table["share"] / table["share on crops"] - 1).abs() <= 0.25
+    gamma = np.concatenate([states[first][f"{norm}.weight"].numpy() for norm in table.index])
+    ours = {"0": "zero", "1": "one"}
+    samples = {f"ours, from {n}": followed.runs[arm].gamma.ravel() for n, arm in ours.items()}
+    samples[f"EfficientNet-{first.title()}"] = gamma
+    shown = table[["stage", "k", "share", "nu", "share on crops", "nu on crops", "correlation"]]
+    return Section(
+        records=recorded(
+            {
+                "file-near-crops": 100 * near.mean(),
+                "negative-shipped": 100 * signs[first].estimate,
+            },
+            "percent",
+        )
+        + recorded(
+            {
+                "nu-shipped": table["nu"].median(),
+                "correlation-crops": seen.correlation.abs().max(),
+            }
+        ),
+        claims=(decide.shipped_share(skips), decide.shipped_zero(signs)),
+        tables={"blocks": shown.assign(law=1 / (shown.k + 1)).round(2)},
+        figures={"gammas": lambda: figures.gammas(samples)},
+    )
+
+
+def run(given: Settings) -> dict[str, Section]:
+    """All sections, in page order."""
+    sections = {
+        "placements": placements(given),
+        "identity": identity(given),
+        "first_step": first_step(given),
+        "waiting": waiting(given),
+        "channels": channels(given),
+        "starts": starts(given),
+        "register": register(given),
+    }
+    plan = sections["register"].values
+    sections["rates"], sections["lives"] = rates(given, plan), lives(given, plan)
+    return sections | {"shipped": shipped(given, sections["lives"].values)}
