@@ -41,8 +41,12 @@ def test_a_block_learns_where_gamma_has_a_gradient_and_the_loss_falls_by_it(step
 
 @pytest.mark.parametrize(
     ("sgd", "adam", "jump", "word"),
-    [(1.04, 0.97, 0.5, "holds"), (1.04, 0.9, 0.745, "partly"), (1.04, 0.9, 0.8, "fails")]
-    + [(1.06, 1.0, 0.744, "fails")],
+    [
+        (1.04, 0.97, 0.5, "holds"),
+        (1.04, 0.9, 0.745, "partly"),
+        (1.04, 0.9, 0.8, "fails"),
+        (1.06, 1.0, 0.744, "fails"),
+    ],
 )
 def test_weights_wait_where_their_way_grows_like_t_squared(sgd, adam, jump, word):
     law = np.array([[t * (t - 1) / 2 for t in WAITED]])
@@ -108,8 +112,12 @@ def test_a_doubling_has_slope_one(slope, word):
 
 @pytest.mark.parametrize(
     ("depth", "growth", "word"),
-    [([2, 3], 1.4, "holds"), ([2, 3.5], 1.4, "partly"), ([2, 3], 1.6, "partly")]
-    + [([3.5, 3.4], 1.0, "fails")],
+    [
+        ([2, 3], 1.4, "holds"),
+        ([2, 3.5], 1.4, "partly"),
+        ([2, 3], 1.6, "partly"),
+        ([3.5, 3.4], 1.0, "fails"),
+    ],
 )
 def test_depth_is_the_laws_within_fifteen_percent(depth, growth, word):
     index = pd.MultiIndex.from_product([["a", "b"], [8]], names=["form", "L"])
