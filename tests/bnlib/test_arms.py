@@ -43,7 +43,7 @@ def test_renewed_is_the_function_of_bn_with_the_gradient_of_frozen_constants():
         output = arm.logits(params, X)
         return output, torch.autograd.grad(output.square().sum(), params["W2"])[0]
 
-    (renewed, gradient), (bn, through), (frozen, around) = map(
+    (renewed, gradient), (bn, through), (_, around) = map(
         gradients, ("renewed", "bn", "frozen-affine")
     )
     torch.testing.assert_close(renewed, bn, atol=1e-12, rtol=1e-12)
