@@ -40,3 +40,10 @@ def test_a_link_into_folded_evidence_opens_it(visit):
     anchor = page.evaluate("() => document.querySelector('section:has(> details.fold)').id")
     page.evaluate("(anchor) => { location.hash = anchor; }", anchor)
     assert page.locator(f"#{anchor} > details.fold").get_attribute("open") is not None
+
+
+def test_home_tells_its_story_within_700_words(visit):
+    page = visit(viewport={"width": 1440, "height": SCREEN}).open("book/index")
+    sight = page.evaluate(IN_SIGHT, PICTURES)
+    assert sight["words"] <= 700
+    assert sight["picture"] < SCREEN / 2
