@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from bnlib.rows import per_channel, reduced_axes
 
 STEP = 0.05  # seconds between two looks at the processes
+LINGER = 1.0  # seconds that a failed rank stays: whoever hangs up early breaks its peers' reading
 GRACE = 60.0  # seconds that an interpreter may take to start, over the time limit
 
 
@@ -192,7 +193,10 @@ def run(function: Callable[..., Any], ranks: int, *arguments: Any, seconds: floa
 
 
 def enter() -> None:
-    """What a process of `run` does: join the others, call, leave the result in the folder."""
+    """What a process of `run` does: join the others, call, leave the result in the folder.
+
+    It stays until all have finished: a peer may still be reading what this one has sent.
+    """
     folder, rank, ranks, seconds = sys.argv[1:]
     module, name, arguments = pickle.loads(Path(folder, "call").read_bytes())
     torch.set_num_threads(1)
@@ -206,8 +210,15 @@ def enter() -> None:
     target: Any = __import__(module, fromlist=["_"])
     for part in name.split("."):
         target = getattr(target, part)
-    Path(folder, f"result-{rank}").write_bytes(pickle.dumps(target(*arguments)))
-    dist.destroy_process_group()
+    try:
+        result = target(*arguments)
+    except Exception:
+        time.sleep(LINGER)
+        raise
+    Path(folder, f"result-{rank}").write_bytes(pickle.dumps(result))
+    end = time.monotonic() + float(seconds)
+    while len(list(Path(folder).glob("result-*"))) < int(ranks) and time.monotonic() < end:
+        time.sleep(STEP)
 
 
 def _merge(a: Total, b: Total) -> Total:

@@ -7,6 +7,7 @@ the expected batch standard deviation (`laws.expected_batch_std` of Gaussian row
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bnlib.laws import expected_batch_std
 from bnlib.parameters import one_of
@@ -19,6 +20,15 @@ class Constants(NamedTuple):
 
     gamma: Any  # (c,), [y]; NumPy or torch, as the statistics given
     beta: Any  # (c,), [y]
+
+
+class EvaluationErrors(NamedTuple):
+    """E(z - f)^2 for what evaluation makes of a value, z being what training made of it."""
+
+    stored: float  # f(x) = x, evaluation as it is
+    line: float  # f(x) = a_m x, the best straight line
+    weighed: float  # f = `weighed`
+    best: float  # f = `conditional_map`, below which no map gets
 
 
 class Path(NamedTuple):
@@ -100,6 +110,63 @@ def leading_error(m: int, kurtosis: Any = 3.0) -> Any:
     given m depends on higher moments.
     """
     return (1 + (kurtosis - 1) / 4) / m
+
+
+def conditional_map(x: ArrayLike, m: int) -> np.ndarray:
+    """E[x_hat | x] of a row among m independent Gaussian rows, eps = 0; x in deviations.
+
+        h_m(x) = 2 c sqrt(m / pi) int_0^inf x k^(-3/2) exp(-c (u x)^2 / k) (1 + 2 u^2)^(1 - m/2) du
+
+    c = (m - 1) / m, k = 1 + 2 u^2 / m: with 1 / sqrt(A) = 2 / sqrt(pi) int exp(-A u^2) du the
+    averages over the other rows' mean and squares are closed.
+    Raises ValueError for m < 2.  Consequences: h_2(x) = 2 Phi(x) - 1; E[x h_m] = a_m.
+    """
+    if m < 2:
+        raise ValueError(f"expected m >= 2 rows, got {m}: one row is its own mean")
+    c = (m - 1) / m
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    angle = (nodes + 1) * np.pi / 4  # u = tan(angle): nothing is cut off
+    u, du = np.tan(angle), weights * np.pi / 4 / np.cos(angle) ** 2
+    x, k = np.asarray(x, dtype=float)[..., None], 1 + 2 * u**2 / m
+    integrand = x * k**-1.5 * np.exp(-c * (u * x) ** 2 / k) * (1 + 2 * u**2) ** (1 - m / 2)
+    return 2 * c * np.sqrt(m / np.pi) * (integrand @ du)
+
+
+def weighed(x: ArrayLike, alpha: float) -> np.ndarray:
+    """x normalized by stored moments into which the row itself enters with weight alpha.
+
+        (1 - alpha) x / sqrt((1 - alpha) (1 + alpha x^2))
+
+    x in deviations from the stored mean.  Consequence: below sqrt((1 - alpha) / alpha), which at
+    alpha = 1 / m is the bound sqrt(m - 1) of a row in training.  Source: summers2020.
+    """
+    x = np.asarray(x, dtype=float)
+    return np.sqrt(1 - alpha) * x / np.sqrt(1 + alpha * x**2)
+
+
+def evaluation_errors(m: int) -> EvaluationErrors:
+    """How far evaluation is from what training taught the next layer; Gaussian rows, eps = 0.
+
+    stored 2 (1 - a)    line 1 - a^2    weighed 1 - 2 E[h w] + E[w^2]    best 1 - E[h^2]
+    """
+    a = expected_batch_std(m)
+    x, weights = np.polynomial.hermite_e.hermegauss(120)
+    weights = weights / weights.sum()
+    h, w = conditional_map(x, m), weighed(x, 1 / m)
+    return EvaluationErrors(
+        2 * (1 - a),
+        1 - a**2,
+        1 - 2 * float(weights @ (h * w)) + float(weights @ w**2),
+        1 - float(weights @ h**2),
+    )
+
+
+def corrected(var: Any, m: int) -> Any:
+    """The stored variance with which evaluation gives a_m x, the best straight line: var / a_m^2.
+
+    var: of the population, as recomputed over all rows; (c,) or any shape.
+    """
+    return var / expected_batch_std(m) ** 2
 
 
 def descend(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from bnlib import identity, reference, running
 
@@ -113,3 +114,48 @@ def test_an_unknown_optimizer_is_refused():
     how = {"m": 4, "steps": 1, "lr": 1, "rng": np.random.default_rng(), "optimizer": "x"}
     with pytest.raises(ValueError, match="optimizer: expected one of"):
         identity.descend(np.ones(1), np.zeros(1), **how)
+
+
+def test_the_best_map_of_two_rows_is_a_gauss_curve_summed_up():
+    x = np.linspace(-4, 4, 41)
+    np.testing.assert_allclose(identity.conditional_map(x, 2), 2 * ndtr(x) - 1, atol=1e-14)
+
+
+@pytest.mark.parametrize("m", [3, 4, 16])
+def test_the_best_map_is_the_mean_of_what_training_makes_of_a_value(m):
+    rng, x = np.random.default_rng(m), np.array([-1.5, 0.3, 2.0])
+    rows = np.concatenate(
+        [np.broadcast_to(x, (1, 200_000, 3)), rng.normal(size=(m - 1, 200_000, 3))]
+    )
+    drawn = (x - rows.mean(0)) / rows.std(0)
+    error = drawn.std(0) / np.sqrt(len(drawn))
+    assert (np.abs(drawn.mean(0) - identity.conditional_map(x, m)) < 4 * error).all()
+
+
+def test_weighing_a_row_is_normalizing_with_moments_that_it_entered():
+    x, alpha = np.array([-3.0, 0.1, 2.0]), 0.2
+    mean, square = alpha * x, 1 - alpha + alpha * x**2
+    want = (x - mean) / np.sqrt(square - mean**2)
+    np.testing.assert_allclose(identity.weighed(x, alpha), want)
+
+
+def test_the_four_errors_have_their_known_values_and_order():
+    for m, values in {
+        2: (0.8716, 0.6817, 0.6740, 2 / 3),
+        8: (0.1946, 0.1851, 0.1824, 0.1726),
+    }.items():
+        errors = identity.evaluation_errors(m)
+        np.testing.assert_allclose(errors, values, atol=6e-5)
+        assert sorted(errors, reverse=True) == list(errors)
+
+
+def test_the_corrected_variance_makes_evaluation_the_best_straight_line():
+    x, one = np.array([[1.5], [-0.2]]), np.ones(1)
+    y = running.infer(x, one, 0 * one, 0 * one, identity.corrected(one, 4), eps=0.0)
+    a = np.sqrt(2 / np.pi)  # sqrt(2 / 4) Gamma(2) / Gamma(3 / 2)
+    np.testing.assert_allclose(y, a * x, rtol=1e-12)
+
+
+def test_one_row_has_no_map():
+    with pytest.raises(ValueError, match="expected m >= 2 rows, got 1"):
+        identity.conditional_map(0.0, 1)
