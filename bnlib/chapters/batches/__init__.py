@@ -1,0 +1,261 @@
+"""Which rows own the statistics of a BN layer, and what does each choice cost?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bnlib import identity, parameters
+from bnlib.chapters.batches import decide, exact, figures, machines, measure
+from bnlib.laws import ema_noise
+from bnlib.parameters import ascending, expect, parameter
+from bnlib.results import Record, Section, recorded
+from bnlib.statistics import mean_interval, rows_with
+from bnlib.training import one_thread
+
+
+def _dividing(whole: int, *, among: int = 0) -> parameters.Rule:
+    """Different numbers that divide `whole` without a rest, `among` one of them unless 0."""
+
+    def rule(name: str, values: list[Any]) -> None:
+        expect(all(whole % v == 0 for v in values), name, f"divisors of {whole}", values)
+        expect(len(set(values)) == len(values), name, "each number once", values)
+        expect(not among or among in values, name, f"{among} among them", values)
+
+    return rule
+
+
+def _with_two(name: str, values: list[Any]) -> None:
+    """Ascending, and 2 rows first: there the law is known in full."""
+    ascending(name, values)
+    expect(values[0] == 2, name, "2 as the first number, whose law is known in full", values)
+
+
+def _from_zero(name: str, values: list[Any]) -> None:
+    """Ascending from 0, three weights or more."""
+    ascending(name, values)
+    expect(values[0] == 0 and len(values) >= 3, name, "three or more weights, 0 the first", values)
+
+
+@dataclass(frozen=True)
+class Settings(parameters.Settings):
+    """What `notebooks/batches.ipynb` declares, with its ranges."""
+
+    seed: int = parameter(0, 0, 1_000_000)
+    seeds: int = parameter(6, 4, 50)
+    steps: int = parameter(300, 30, 3000)
+    rates: list = parameter([0.05, 0.3, 1.0], 1e-4, 10, rule=ascending)
+    doses: list = parameter([0.0, 0.001, 0.01, 0.1, 1.0], 0, 1, rule=_from_zero)
+    law_sizes: list = parameter([2, 4, 8, 16], 2, 256, rule=ascending)
+    draws: int = parameter(20000, 1000, 1_000_000)
+    batch_sizes: list = parameter([4, 8], 4, 64, rule=ascending)
+    parts: list = parameter([2, 4, 8, 16], 2, 16, rule=_dividing(64))
+    ghosts: list = parameter([64, 16, 8, 4], 4, 128, rule=_dividing(256))
+    splits: list = parameter([8, 5, 15, 16], 0, 16, rule=parameters.different(1))
+    processes: bool = parameter(True)
+    shares: list = parameter([0.1, 0.5, 0.9], 0.05, 0.9, rule=ascending)
+    group_sizes: list = parameter([2, 4, 8, 16], 2, 64, rule=_with_two)
+    queue_sizes: list = parameter([2, 4, 8], 2, 64, rule=ascending)
+    rounds: int = parameter(60, 10, 1000)
+
+
+def owners(given: Settings) -> Section:
+    """One row under seven owners of its statistics."""
+    values = measure.owners(given)
+    spread = {name: float(seen.std()) for name, seen in values.items()}
+    return Section(
+        values=spread,
+        records=(Record("owner-spread-4", spread["a batch of 4"]),),
+        figures={"owners": lambda: figures.owners(values)},
+    )
+
+
+def moving_toys(given: Settings) -> Section:
+    """The laws of moving constants against recursions and automatic differentiation."""
+    toy, late, table = exact.toy_errors(4000)
+    return Section(
+        values=table,
+        claims=(decide.drift_law(toy, late, *exact.radial(given.seeds)),),
+        tables={"toy": table.round(4)},
+    )
+
+
+@one_thread()
+def moving_averages(given: Settings) -> Section:
+    """Moving averages in training against renormalization and batch statistics."""
+    lines, courses, first = measure.moving_averages(given)
+    if not first <= 1e-9:
+        raise AssertionError(f"expected equal outputs of ema and renorm at the start, got {first}")
+    summary = lines.groupby(["kind", "rate", "a", "affine"], sort=False)
+    table = summary[["log loss", "largest", "growth", "radial"]].mean()
+    claims = decide.moving_average(lines), decide.moving_dose(lines), decide.affine_absorbs(lines)
+    return Section(
+        values=lines,
+        records=(Record("moving-same-start", first),),
+        claims=claims,
+        tables={"arms": table.round(3)},
+        figures={"moving": lambda: figures.moving(courses, lines)},
+    )
+
+
+def evaluation_law(given: Settings) -> Section:
+    """How far evaluation is from what training taught, for four maps."""
+    maps, means = exact.evaluation_maps(given), exact.conditional_means(given)
+    wide = maps.pivot(index="m", columns="map", values=["law", "estimate"])
+    order = list(identity.EvaluationErrors._fields)
+    return Section(
+        values=maps,
+        claims=(decide.eval_law(maps),),
+        tables={"maps": wide.reindex(columns=order, level=1).round(4)},
+        figures={"maps": lambda: figures.maps(means)},
+    )
+
+
+@one_thread()
+def small_batches(given: Settings) -> Section:
+    """Networks trained on small batches, evaluated with four maps and a control; no claim."""
+    lines = measure.small_batches(given)
+    table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
+    m = given.batch_sizes[0]
+    plain = rows_with(lines, m=m, map="as it is").loss.to_numpy()
+    best = rows_with(lines, m=m, map="best map").loss.to_numpy()
+    gap = mean_interval(best - plain)
+    return Section(
+        values=lines,
+        records=recorded({"best-map-loss": gap}, ends="+.3f"),
+        tables={"maps": table.round(3)},
+    )
+
+
+@one_thread()
+def accumulation(given: Settings) -> Section:
+    """Gradients of k parts against those of one batch."""
+    lines, errors = measure.accumulation(given)
+    return Section(
+        values=lines,
+        claims=(decide.accumulation(lines, errors),),
+        tables={"gradients": lines.round(3)},
+        figures={"gradients": lambda: figures.accumulation(lines)},
+    )
+
+
+@one_thread()
+def ghosts(given: Settings) -> Section:
+    """Whether small ghosts generalize better."""
+    lines = measure.ghost_training(given)
+    table = lines.groupby("g", sort=False)[["accuracy", "loss"]].mean()
+    return Section(values=lines, claims=(decide.ghosts(lines),), tables={"ghosts": table.round(3)})
+
+
+def two_processes(given: Settings) -> Section:
+    """One batch on two processes, and what naive sums lose."""
+    found = machines.two_processes(given.splits) if given.processes else None
+    table = pd.DataFrame() if found is None else found["table"].set_index(["rows", "precision"])
+    naive = machines.naive_sums().set_index("mu / sigma")
+    return Section(
+        values=found,
+        records=(Record("naive-sums-1e4", float(naive.sums.iloc[-1])),),
+        claims=(decide.sync_exact(found),),
+        tables={"splits": table, "sums": naive},
+    )
+
+
+@one_thread()
+def padding(given: Settings) -> Section:
+    """Padding rows in the statistics of a trained layer."""
+    z = measure.layer_inputs(given)
+    found = exact.padding(z[:, z.std(0) > 1e-6], given.shares)
+    return Section(
+        values=found,
+        claims=(decide.padding_law(found),),
+        figures={"padding": lambda: figures.padding(found.lines, exact.padded_moments)},
+    )
+
+
+@one_thread()
+def pure_batches(given: Settings) -> Section:
+    """One class a batch, and fakes in a batch of their own."""
+    lines = measure.pure_batches(given)
+    table = lines.groupby(["arm", "batches"], sort=False).accuracy.mean().unstack()
+    blind = decide.separate_blind(exact.generator_gradients(20))
+    return Section(
+        values=lines, claims=(decide.pure(lines), blind), tables={"pure": table.round(1)}
+    )
+
+
+def leak(given: Settings) -> Section:
+    """What normalization tells of a row that is independent noise."""
+    lines, chance = exact.leak(given), 1 / exact.GROUPS
+    signs = exact.sign_match_accuracy(exact.CHANNELS, exact.GROUPS)
+    columns = [
+        "arm",
+        "rows",
+        "negatives",
+        "accuracy",
+        "accuracy low",
+        "accuracy high",
+        "correlation",
+    ]
+    return Section(
+        values=lines,
+        records=(Record("leak-signs", signs), Record("leak-chance", chance)),
+        claims=(decide.leak_law(lines, signs), decide.leak_cured(lines, chance)),
+        tables={"leak": pd.DataFrame(lines[columns]).round(4)},
+        figures={"leak": lambda: figures.leak(lines, chance)},
+    )
+
+
+@one_thread()
+def averaged_weights(given: Settings) -> Section:
+    """Which statistics belong to averaged weights."""
+    lines, law = measure.averaged_weights(given)
+    table = lines.groupby(["rate", "statistics"], sort=False)
+    return Section(
+        values=lines,
+        claims=(decide.averaged_weights(lines, law),),
+        tables={"averages": table[["accuracy", "loss", "delta 1"]].mean().round(3)},
+    )
+
+
+@one_thread()
+def decision(given: Settings) -> Section:
+    """Evaluation is much worse than training: causes, sizes, cures and the tree."""
+    patients = decide.with_names(measure.patients(given))
+    left = patients.left[patients.cause == "too few steps"].iloc[0]
+    laws = {
+        "too few steps": f"(1 - a)^t = {left:.2f}",
+        "momentum swapped": f"noise {ema_noise(0.99):.2f} of a batch mean's",
+        "batches of 4": f"D(4) = {identity.evaluation_errors(4).stored:.2f}",
+    }
+    lines = {}
+    for cause, part in patients.groupby("cause", sort=False):
+        named = part.named.mode().iloc[0]
+        line = {"points lost": (part.healthy - part["E test"]).mean(), "loss": part.loss.mean()}
+        line["after the cure"] = (part.healthy - part.cured).mean()
+        share = (part.named == part.right).mean()
+        lines[cause] = line | {"law": laws.get(str(cause), ""), "tree says": named, "right": share}
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    lost = {f"lost-{_slug(name)}": float(v) for name, v in table["points lost"].items()}
+    return Section(
+        values=patients,
+        records=recorded(lost, "points"),
+        claims=(decide.tree_names(patients),),
+        tables={"causes": table.round(2)},
+        figures={"causes": lambda: figures.decision(table)},
+    )
+
+
+def _slug(name: Any) -> str:
+    kept = "".join(c if c.isalnum() else "-" for c in str(name).lower())
+    return "-".join(part for part in kept.split("-") if part)
+
+
+def run(given: Settings) -> dict[str, Section]:
+    """All sections, in page order."""
+    sections = (
+        owners, moving_toys, moving_averages, evaluation_law, small_batches, accumulation, ghosts,
+        two_processes, padding, pure_batches, leak, averaged_weights, decision,
+    )  # fmt: skip
+    return {section.__name__: section(given) for section in sections}

@@ -1,0 +1,311 @@
+"""From what the batches chapter measured to its verdicts, by the rules of `book/claims.toml`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bnlib.chapters.batches.exact import Padding
+from bnlib.results import Claim
+from bnlib.statistics import holm, paired_difference, rows_with, with_ends
+from bnlib.verdicts import count, inside, verdict
+
+STATISTICS = "the statistics: recompute them"
+NAMES = {
+    "healthy": "healthy",
+    "too few steps": "too few steps for the running statistics",
+    "momentum swapped": "momentum read the other way",
+    "batches of 4": STATISTICS,
+    "dropout before BN": STATISTICS,
+    "last batch has 2 rows": STATISTICS,
+    "half is padding": STATISTICS,
+    "test input shifted": "the test inputs are shifted",
+    "60 training rows": "overfitting, not batch norm",
+    "eval() forgotten": "evaluation runs in training mode",
+}
+"""The right name of each cause."""
+
+
+def tree(numbers: Any) -> str:
+    """The cause that the numbers of one network name; columns as in `measure.patients`."""
+    n = numbers
+    if n["companions"]:
+        return NAMES["eval() forgotten"]
+    if n["E"] < n["T"] - 2:
+        if n["E R"] < n["T"] - 2:
+            return "not batch norm"
+        if n["left"] > 0.05:
+            return NAMES["too few steps"]
+        return NAMES["momentum swapped"] if n["a"] > 0.5 else STATISTICS
+    if n["E test"] < n["E"] - 5:
+        shifted = n["E test X"] > n["E test"] + 2
+        return NAMES["test input shifted" if shifted else "60 training rows"]
+    return NAMES["healthy"]
+
+
+def with_names(patients: pd.DataFrame) -> pd.DataFrame:
+    """Each network with the name that the tree gives, the right one, and what its cure gains."""
+    right = patients.cause.str.partition(",")[0].map(NAMES)
+    cured = patients["E test R"].copy()
+    shifted = patients.cause == "test input shifted"
+    cured[shifted] = patients["E test X"][shifted]
+    # padding masked in training, more rows, eval(): what the healthy network has
+    other = patients.cause.isin(["half is padding", "60 training rows"]) | patients.companions
+    cured[other] = patients.healthy[other]
+    named = patients.apply(tree, axis=1)
+    gain = cured - patients["E test"]
+    return patients.assign(named=named, right=right, cured=cured, gain=gain)
+
+
+def tree_names(patients: pd.DataFrame) -> Claim:
+    """patients: of `with_names`."""
+    healthy = patients[patients.cause == "healthy"]
+    ill = patients[(patients.cause != "healthy") & (patients.gain >= 3)]
+    share = float((ill.named == ill.right).mean()) if len(ill) else np.nan
+    sick = int((healthy.named != NAMES["healthy"]).sum())
+    missed = sorted(set(ill.cause[ill.named != ill.right]))
+    return Claim(
+        "batches-tree",
+        verdict(share >= 0.9 and sick == 0, share >= 0.7),
+        f"{share:.0%} of {len(ill)} networks whose cure gains 3 points or more get the right name"
+        f"{'; missed: ' + ', '.join(missed) if missed else ''}; {sick} of {len(healthy)} healthy "
+        "networks are called sick.",
+    )
+
+
+def moving_average(lines: pd.DataFrame) -> Claim:
+    """lines: of `measure.moving_averages`; ema against renorm, a = 0.1, at every rate."""
+    gaps = {}
+    for rate in sorted(set(lines.rate)):
+        pair = [_log_loss(lines, kind, rate, 0.1) for kind in ("ema", "renorm")]
+        gaps[rate] = paired_difference(*pair)
+    worse = sum(gap.low > 0 for gap in gaps.values())
+    words = "; ".join(f"η = {rate:g}: {with_ends(gap, '.2f')}" for rate, gap in gaps.items())
+    return Claim(
+        "batches-moving-average",
+        verdict(worse == 0, worse < len(gaps)),
+        "Same forward pass, log10 of the final loss, moving averages minus renormalization, "
+        f"{lines.seed.nunique()} seeds: {words}.",
+    )
+
+
+def moving_dose(lines: pd.DataFrame) -> Claim:
+    """lines: as above; the middle rate, every weight a."""
+    rate = sorted(set(lines.rate))[lines.rate.nunique() // 2]
+    ema = rows_with(lines, kind="ema", rate=rate, affine=True)
+    doses = sorted(set(ema.a))
+    means = [ema["log loss"][ema.a == a].mean() for a in doses]
+    most, none = (_log_loss(lines, "ema", rate, a) for a in (doses[-1], doses[0]))
+    apart = paired_difference(most, none)
+    still = paired_difference(none, _log_loss(lines, "batch", rate, 0.1))
+    right = [*(np.diff(means) > 0), apart.low > 0, still.low <= 0]
+    words = ", ".join(f"{mean:.2f} at a = {a:g}" for a, mean in zip(doses, means, strict=True))
+    return Claim(
+        "batches-moving-dose",
+        count(right, partly=len(right) - 1),
+        f"Mean log10 of the final loss at η = {rate:g}: {words}; largest a minus smallest "
+        f"{with_ends(apart, '.2f')}; smallest minus batch statistics {with_ends(still, '.2f')}.",
+    )
+
+
+def _log_loss(lines: pd.DataFrame, kind: str, rate: float, a: float) -> np.ndarray:
+    return _column(rows_with(lines, kind=kind, rate=rate, a=a, affine=True), "log loss")
+
+
+def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
+    return frame.sort_values("seed")[name].to_numpy()
+
+
+def drift_law(toy: float, late: float, identity: float, zeros: float) -> Claim:
+    """Largest errors of the toy, of the vanishing time, of the radial identity and of the zeros."""
+    return Claim(
+        "batches-drift-law",
+        verdict(identity <= 1e-12 and zeros <= 1e-12 and toy <= 1e-9 and late <= 0.05),
+        f"Radial identity {identity:.1e}, radial zeros {zeros:.1e}, drift and fixed point "
+        f"{toy:.1e}, time of vanishing within {late:.1%}.",
+    )
+
+
+def affine_absorbs(lines: pd.DataFrame) -> Claim:
+    """Growth of W1 under moving averages at the middle rate, with gamma and beta and without."""
+    plain = rows_with(lines, kind="ema", affine=False)
+    rate = plain.rate.iloc[0]
+    affine = rows_with(lines, kind="ema", rate=rate, a=0.1, affine=True)
+    both = [_column(frame, "growth") - 1 for frame in (affine, plain)]
+    gap, share = paired_difference(*both), both[0].mean() / both[1].mean()
+    return Claim(
+        "batches-affine-absorbs",
+        verdict(share <= 0.1, gap.high < 0),
+        f"The norm of W1 grows by {both[0].mean():.1%} with γ and β and by {both[1].mean():.1%} "
+        f"without, {share:.0%} of it; difference {with_ends(gap, '.3f')}.",
+    )
+
+
+def eval_law(maps: pd.DataFrame) -> Claim:
+    """maps: of `exact.evaluation_maps`."""
+    right = inside(maps.law, maps)
+    return Claim(
+        "batches-eval-law",
+        verdict(right.all()),
+        f"{right.sum()} of {len(maps)} laws lie in their simultaneous intervals, "
+        f"{', '.join(map(str, sorted(set(maps.m))))} rows.",
+    )
+
+
+def accumulation(lines: pd.DataFrame, errors: dict[str, float]) -> Claim:
+    """lines, errors: of `measure.accumulation`; the statement fails where its opposite is exact."""
+    first = rows_with(lines, layer="W1")
+    exact = max(errors.values()) <= 1e-12
+    return Claim(
+        "batches-accumulation",
+        verdict(first["difference"].max() <= 1e-12, not (exact and first.least.min() > 0.01)),
+        f"Forward identity {errors['forward']:.1e}, accumulated against ghost batches "
+        f"{errors['ghosts']:.1e}, controls {errors['controls']:.1e}; with batch norm the gradient "
+        f"of W1 differs by {first.least.min():.0%} or more, {first.difference.max():.0%} at most "
+        "on average.",
+    )
+
+
+def ghosts(lines: pd.DataFrame) -> Claim:
+    """lines: of `measure.ghost_training`."""
+    whole, better = lines.g.max(), {}
+    sizes = [g for g in sorted(set(lines.g)) if g != whole]
+    gaps = {
+        (name, g): paired_difference(*(_column(rows_with(lines, g=k), name) for k in (g, whole)))
+        for name in ("accuracy", "loss")
+        for g in sizes
+    }
+    for name, sign in (("accuracy", 1), ("loss", -1)):
+        p = holm([gaps[name, g].p for g in sizes])
+        gains = [sign * gaps[name, g].estimate for g in sizes]
+        better[name] = [gain > 0 and q < 0.05 for gain, q in zip(gains, p, strict=True)]
+    words = "; ".join(
+        f"g = {g}: {with_ends(gaps['accuracy', g], '+.2f')} points, loss "
+        f"{with_ends(gaps['loss', g], '+.3f')}"
+        for g in sizes
+    )
+    both = np.logical_and(better["accuracy"], better["loss"]).any()
+    some = np.logical_or(better["accuracy"], better["loss"]).any()
+    return Claim("batches-ghosts", verdict(both, some), f"Against the whole batch, {words}.")
+
+
+def sync_exact(found: dict[str, Any] | None) -> Claim:
+    """found: of `machines.two_processes`; None where no processes were started."""
+    if found is None:
+        words = "No processes were started in this run (processes = False)."
+        return Claim("batches-sync-exact", "undecided", words)
+    table = found["table"].set_index("precision").drop(columns="rows")
+    double, single = (float(table.loc[p].to_numpy().max()) for p in ("float64", "float32"))
+    holds = double <= 1e-12 and single <= 1e-5 and found["equal"] and found["trained"] <= 1e-10
+    tested = found["apart"] > 1e-2
+    return Claim(
+        "batches-sync-exact",
+        verdict(holds and tested, tested=tested),
+        f"Largest relative difference {double:.1e} in float64 and {single:.1e} in float32; "
+        f"statistics of both ranks {'equal' if found['equal'] else 'not equal'} to the bit; after "
+        f"60 steps {found['trained']:.1e}; without synchronization {found['apart']:.2f}.",
+    )
+
+
+def padding_law(found: Padding) -> Claim:
+    """found: of `exact.padding`."""
+    return Claim(
+        "batches-padding-law",
+        verdict(found.law <= 1e-12 and found.absorbed <= 1e-12 and found.other > 1e-2),
+        f"Law of {len(found.lines)} channels and shares to {found.law:.1e}, absorbed to "
+        f"{found.absorbed:.1e}; the same constants at another share miss by {found.other:.2f}.",
+    )
+
+
+def pure(lines: pd.DataFrame) -> Claim:
+    """lines: of `measure.pure_batches`."""
+    means = lines.groupby(["arm", "batches"]).accuracy.mean().unstack()
+    controls = means.drop(index=["batch norm", "ten pure ghosts"])
+    kept = (controls.pure / controls.mixed).min()
+    own = means.loc["batch norm"]
+    more = (own.mixed - own.pure) - (controls.mixed - controls.pure).max()
+    ghost = means.loc["ten pure ghosts", "pure"]
+    return Claim(
+        "batches-pure",
+        verdict(own.pure <= 20 and kept >= 0.9, more > 10),
+        f"Pure batches leave batch norm {own.pure:.1f} % of {own.mixed:.1f} %, and ten pure ghosts "
+        f"in every step {ghost:.1f} %; the controls keep at least {kept:.0%} of theirs.",
+    )
+
+
+def separate_blind(found: dict[str, np.ndarray]) -> Claim:
+    """found: of `exact.generator_gradients`."""
+    apart, joint = found["alone"].max(), found["together"].min()
+    return Claim(
+        "batches-separate-blind",
+        verdict(apart <= 1e-12 and joint > 1e-6),
+        f"Gradient for shift and scale, relative to that for the fakes, {len(found['alone'])} "
+        f"seeds: at most {apart:.1e} alone, at least {joint:.2f} together.",
+    )
+
+
+def leak_law(lines: pd.DataFrame, signs: float) -> Claim:
+    """lines: of `exact.leak`; signs: accuracy by the law of matching signs."""
+    mean = rows_with(lines, arm="mean only", negatives="batch")
+    queue = rows_with(lines, arm="synchronized", negatives="queue")
+    shuffled = rows_with(lines, arm="shuffled", negatives="queue")
+    right = [_between(1 / mean["rows"], mean, "correlation")]
+    right += [_between(1 / queue["rows"], queue, "correlation")]
+    right += [_between(1 / (2 * (shuffled["rows"] - 1)), shuffled, "correlation")]
+    two = rows_with(lines, arm="batch norm", rows=2)
+    right += [_between(signs, two, "accuracy")]
+    inside_all = np.concatenate(right)
+    return Claim(
+        "batches-leak-law",
+        verdict(inside_all.all() and len(two) > 0),
+        f"{inside_all.sum()} of {len(inside_all)} laws lie in their simultaneous intervals; signs "
+        f"of two rows: {signs:.4f}, measured {two.accuracy.mean():.3f}.",
+    )
+
+
+def _between(law: Any, lines: pd.DataFrame, name: str) -> np.ndarray:
+    low, high = lines[f"{name} low"], lines[f"{name} high"]
+    return ((low <= law) & (law <= high)).to_numpy()
+
+
+def leak_cured(lines: pd.DataFrame, chance: float) -> Claim:
+    """lines: of `exact.leak`; chance: 1/K."""
+    batch = rows_with(lines, negatives="batch")
+    local = rows_with(batch, arm=["mean only", "batch norm"])
+    leaks = (local["accuracy low"] > chance).all()
+    cures = rows_with(batch, arm=["synchronized", "shuffled", "layer norm", "none"])
+    queue = rows_with(lines, negatives="queue")
+    cured = _between(chance, cures, "accuracy").all()
+    also = _between(chance, queue, "accuracy").all()
+    return Claim(
+        "batches-leak-cured",
+        verdict(leaks and cured and also, leaks and cured),
+        f"Chance {chance:.4f}. Local statistics find the row with {local.accuracy.min():.3f} to "
+        f"{local.accuracy.max():.3f}; cures and row norms with {cures.accuracy.min():.4f} to "
+        f"{cures.accuracy.max():.4f}; with a queue the cures leave {queue.accuracy.min():.3f} to "
+        f"{queue.accuracy.max():.3f}.",
+    )
+
+
+def averaged_weights(lines: pd.DataFrame, law: float) -> Claim:
+    """lines, law: of `measure.averaged_weights`."""
+    better, words = {}, []
+    for rate in sorted(set(lines.rate)):
+        both = [rows_with(lines, rate=rate, statistics=k) for k in ("recomputed", "averaged")]
+        points, loss = (
+            paired_difference(*(_column(f, n) for f in both)) for n in ("accuracy", "loss")
+        )
+        better[rate] = points.low > 0 or loss.high < 0
+        words += [
+            f"η = {rate:g} (δ = {both[0]['delta 1'].mean():.1%}): {with_ends(points, '+.2f')} "
+            f"points, loss {with_ends(loss, '+.4f')}"
+        ]
+    told = verdict(all(better.values()), any(better.values()))
+    return Claim(
+        "batches-averaged-weights",
+        told if law <= 1e-10 else "undecided",
+        f"Law of the excess to {law:.1e}. Recomputed minus averaged statistics: "
+        f"{'; '.join(words)}.",
+    )

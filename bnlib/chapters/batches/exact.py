@@ -1,0 +1,325 @@
+"""Laws of the batches chapter, and what they are held against: no network is trained here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from bnlib import identity
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import Spec
+from bnlib.statistics import mean_interval
+from bnlib.verdicts import simultaneous
+
+if TYPE_CHECKING:
+    from bnlib.chapters.batches import Settings
+
+LAW_LEVEL = 0.999  # a law that is proved must not fail by chance
+CHANNELS = GROUPS = 64  # of the leak
+
+
+def moving_drift(a: float, step: float, target: float) -> tuple[float, float]:
+    """Where y comes to rest, and how far b still moves at every step.
+
+        y* = (1 - a) step T / (a + step (1 - a))        drift = step a T / (a + step (1 - a))
+
+    Of the toy y = b - r, r <- (1 - a) r + a b (then used), loss (y - T)^2 / 2.
+    """
+    speed = step * target / (a + step * (1 - a))
+    return (1 - a) * speed, a * speed
+
+
+def accumulated_error(parts_std: Any, total_std: Any) -> Any:
+    """Mean square of x_hat (accumulated) - x_hat (one batch): 2 (1 - mean_j s_j / s).
+
+    parts_std: (k, ...) of k equal parts; total_std: (...) of all rows.  Exact for any data.
+    """
+    return 2 * (1 - parts_std.mean(0) / total_std)
+
+
+def padded_moments(p: float, delta: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation of the normalized real rows beside a share p of constant rows.
+
+    p delta / k,  1 / k,  k = sqrt((1 - p) (1 + p delta^2))        delta = (mu - c) / sigma
+    """
+    k = ((1 - p) * (1 + p * delta**2)) ** 0.5
+    return p * delta / k, 1 / k
+
+
+def padding_constants(gamma: Any, beta: Any, p: float, delta: Any) -> tuple[Any, Any]:
+    """The scale and shift that give the unpadded layer back: gamma k, beta - gamma p delta."""
+    return gamma / padded_moments(p, delta)[1], beta - gamma * p * delta
+
+
+def leak_bits(n: int, channels: int) -> float:
+    """What removing the mean of n Gaussian rows tells of a row: -(C / 2) log2(1 - 1 / n^2) bits."""
+    return float(-channels / 2 * np.log2(1 - 1 / n**2))
+
+
+def sign_match_accuracy(channels: int, candidates: int) -> float:
+    """How often most equal signs point at the right candidate, at n = 2; ties share the point.
+
+    P = sum_j b(j; C, 2/3) (F(j)^K - F(j - 1)^K) / (K f(j)),   F, f of Bin(C, 1/2)
+    """
+    j = np.arange(channels + 1)
+    right, other = stats.binom(channels, 2 / 3), stats.binom(channels, 0.5)
+    above = other.cdf(j) ** candidates - other.cdf(j - 1) ** candidates
+    return float((right.pmf(j) * above / (candidates * other.pmf(j))).sum())
+
+
+def toy_errors(steps: int) -> tuple[float, float, pd.DataFrame]:
+    """Largest errors of drift and vanishing time; the drift by weight a, law and recursion."""
+    lines, step, target = {}, 0.1, 1.0
+    for a in (0.0, 0.01, 0.1, 1.0):
+        b, r, before = 0.0, 0.0, 0.0
+        for _ in range(steps):
+            r = (1 - a) * r + a * b
+            before, b = b, b - step * (b - r - target)
+        fixed, drift = moving_drift(a, step, target)
+        y = before - r
+        lines[a] = {"y*": fixed, "y": y, "drift": drift, "b moves": b - before}
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("a")
+    error = max(np.abs(table["y*"] - table.y).max(), np.abs(table.drift - table["b moves"]).max())
+    late = []
+    for step in (0.01, 0.003):
+        w, count = 1.0, 0
+        while w > 0:
+            w, count = w - step * 0.5 / w, count + 1  # T = 1/2, a = 1, start at 1
+        late.append(abs(count * step - 1) / 1)  # the law: w0^2 / (2 step (1 - T)) = 1 / step
+    return float(error), max(late), table
+
+
+def radial(seeds: int) -> tuple[float, float]:
+    """Largest relative errors of w dw = gamma dgamma + gamma mu_r / sqrt(v_r) dbeta, and of 0.
+
+    The first with moving statistics as constants; the second with batch statistics and with
+    renormalization, whose gradient is rJ.
+    """
+    identity_error = zero = 0.0
+    for seed in range(seeds):
+        g = torch.Generator().manual_seed(seed)
+
+        def draw(*shape: int, of: torch.Generator = g) -> Tensor:
+            return torch.randn(*shape, generator=of, dtype=torch.float64)
+
+        h, w, mu, dy = draw(32, 7), draw(7), draw(()), draw(32)
+        var = 1 + draw(()) ** 2
+        for kind in ("ema", "batch", "renorm"):
+            weight = w.clone().requires_grad_()
+            gamma, beta = (
+                torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (1.3, 0.2)
+            )
+            z = h @ weight
+            y = gamma * normalized(kind, z, mu, var, 0.0) + beta
+            dw, dgamma, dbeta = torch.autograd.grad((dy * y).sum(), (weight, gamma, beta))
+            gamma = gamma.detach()
+            size = float(w.norm() * dw.norm())
+            if kind == "ema":
+                want = gamma * dgamma + gamma * mu / var**0.5 * dbeta
+                identity_error = max(identity_error, abs(float(w @ dw - want)) / size)
+            else:
+                zero = max(zero, abs(float(w @ dw)) / size)
+    return identity_error, zero
+
+
+def normalized(kind: str, z: Tensor, mean: Any, var: Any, eps: float) -> Tensor:
+    """z over axis -2 (or its only one) normalized, statistics as `kind` has them.
+
+    batch    by those of the rows
+    ema      by the given mean and var, constants
+    renorm   the same values: r x_hat + d, with r = s / sqrt(var), d = (x_mean - mean) / sqrt(var)
+             held constant, so that the gradient is r times that of batch normalization
+    """
+    if kind == "ema":
+        return (z - mean) / (var + eps) ** 0.5
+    axis = 0 if z.ndim == 1 else -2
+    own = z.mean(axis, keepdim=True)
+    spread = ((z - own).square().mean(axis, keepdim=True) + eps) ** 0.5
+    x_hat = (z - own) / spread
+    if kind == "batch":
+        return x_hat
+    root = (var + eps) ** 0.5
+    return x_hat * (spread / root).detach() + ((own - mean) / root).detach()
+
+
+def evaluation_maps(given: Settings) -> pd.DataFrame:
+    """E(z - f)^2 of the four maps by batch size: law, and simultaneous interval."""
+    grid = np.linspace(-7, 7, 1401)
+    level = simultaneous(4 * len(given.law_sizes), LAW_LEVEL)
+    lines = []
+    for m in given.law_sizes:
+        x = np.random.default_rng([given.seed, 21, m]).normal(size=(m, given.draws))
+        z = (x - x.mean(0)) / x.std(0)
+        best = np.interp(x, grid, identity.conditional_map(grid, m))
+        a = identity.expected_batch_std(m)
+        maps = x, a * x, identity.weighed(x, 1 / m), best
+        laws = identity.evaluation_errors(m)
+        for name, law, f in zip(laws._fields, laws, maps, strict=True):
+            seen = mean_interval(((z - f) ** 2).mean(0), level)
+            lines.append({"m": m, "map": name, "law": law, **seen._asdict()})
+    return pd.DataFrame(lines)
+
+
+def conditional_means(given: Settings) -> dict[int, tuple[np.ndarray, ...]]:
+    """Grid, h_m, and what was measured: centers of bins of x and the mean of x_hat in them."""
+    grid, found = np.linspace(-3, 3, 121), {}
+    for m in given.law_sizes[:3]:
+        x = np.random.default_rng([given.seed, 22, m]).normal(size=(m, given.draws))
+        z = (x - x.mean(0)) / x.std(0)
+        edges = np.linspace(-2.75, 2.75, 12)
+        at = np.digitize(x.ravel(), edges)
+        means = [z.ravel()[at == k].mean() for k in range(1, 12)]
+        found[m] = (
+            grid,
+            identity.conditional_map(grid, m),
+            (edges[1:] + edges[:-1]) / 2,
+            np.array(means),
+        )
+    return found
+
+
+class Padding(NamedTuple):
+    """law, absorbed: largest errors of the law and of the absorbing constants; other: by how much
+    the same constants miss at another share; lines: (p, delta, mean, sd) of every channel."""
+
+    law: float
+    absorbed: float
+    other: float
+    lines: np.ndarray
+
+
+def padding(z: np.ndarray, shares: list[float]) -> Padding:
+    """z (n, c): inputs of a trained layer's norm, padded with rows of zeros; eps = 0."""
+    n, worst, absorbed, other, lines = len(z), 0.0, 0.0, 0.0, []
+    mu, sigma = z.mean(0), z.std(0)
+    delta, clean = mu / sigma, (z - mu) / sigma
+    for share in shares:
+        for empty in (round(n * share / (1 - share)), round(n * share / (1 - share)) + n // 10):
+            p = empty / (n + empty)
+            rows = np.concatenate([z, np.zeros((empty, z.shape[1]))])
+            seen = (z - rows.mean(0)) / rows.std(0)
+            gamma, beta = padding_constants(1.0, 0.0, share_of(n, share), delta)
+            gap = float(np.abs(gamma * seen + beta - clean).max())
+            if p != share_of(n, share):
+                other = max(other, gap)
+                continue
+            absorbed = max(absorbed, gap)
+            law = padded_moments(p, delta)
+            worst = max(
+                worst,
+                *(
+                    float(np.abs(a - b).max())
+                    for a, b in zip(law, (seen.mean(0), seen.std(0)), strict=True)
+                ),
+            )
+            lines += [np.column_stack([np.full_like(delta, p), delta, seen.mean(0), seen.std(0)])]
+    return Padding(worst, absorbed, other, np.concatenate(lines))
+
+
+def share_of(n: int, share: float) -> float:
+    """The share that whole rows give."""
+    empty = round(n * share / (1 - share))
+    return empty / (n + empty)
+
+
+def generator_gradients(seeds: int) -> dict[str, np.ndarray]:
+    """Largest gradient for shift t and scale s of fakes t + s u, a seed each: alone, or together.
+
+    The critic has two BN layers, eps = 0; relative to the gradient for the fakes themselves.
+    """
+    net = SeedBatchedMLP(Spec((8, 16, 16, 1), "tanh", eps=0.0), range(seeds))
+    g = torch.Generator().manual_seed(7)
+    u, real = (torch.randn(seeds, 32, 8, generator=g, dtype=torch.float64) for _ in range(2))
+    found = {}
+    for kind in ("alone", "together"):
+        t = torch.randn(seeds, 1, 8, generator=g, dtype=torch.float64).requires_grad_()
+        s = torch.full((seeds, 1, 1), 0.7, dtype=torch.float64).requires_grad_()
+        fakes = t + s * u
+        rows = fakes if kind == "alone" else torch.cat([fakes, real], 1)
+        loss = net.forward(net.params, rows)[:, :32].tanh().sum()
+        grads = torch.autograd.grad(loss, (t, s, fakes))
+        size = grads[2].abs().sum((1, 2))
+        largest = torch.maximum(grads[0].abs().amax((1, 2)), grads[1].abs().amax((1, 2)))
+        found[kind] = (largest / size).numpy()
+    return found
+
+
+NORMALS = {"mean only": "mean", "batch norm": "batch", "layer norm": "row", "none": "none"}
+
+
+def _normal(kind: str, x: np.ndarray, axes: Any) -> np.ndarray:
+    """x (K, N, C) without its mean over `axes`, and divided by its deviation for full norms."""
+    if kind == "none":
+        return x
+    axes = 2 if kind == "row" else axes
+    centered = x - x.mean(axes, keepdims=True)
+    return centered if kind == "mean" else centered / x.std(axes, keepdims=True)
+
+
+def _found(query: np.ndarray, keys: np.ndarray) -> float:
+    """Share of queries whose largest product is with their own key; ties share the point."""
+    products = np.round(query @ keys.T, 9)
+    best = products == products.max(1, keepdims=True)
+    return float((np.diagonal(best) / best.sum(1)).mean())
+
+
+def leak(given: Settings) -> pd.DataFrame:
+    """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N.
+
+    K groups of N rows: row 0 is independent noise in two views, its companions are the same in
+    both.
+    queue: every key comes with a batch of its own, M rows that are synchronized, or shuffled into
+    pairs.
+    """
+    rng, arms = np.random.default_rng([given.seed, 31]), {}
+    shape, at_random = (GROUPS, 1, CHANNELS), np.arange(GROUPS)
+    for n in given.group_sizes:
+        for _ in range(given.rounds):
+            mates = rng.normal(size=(GROUPS, n - 1, CHANNELS))
+            views = [np.concatenate([rng.normal(size=shape), mates], 1) for _ in range(2)]
+            order = rng.permutation(GROUPS * n)
+            mixed = views[1].reshape(-1, CHANNELS)[order].reshape(views[1].shape)
+            back = np.argsort(order)[at_random * n]
+            for arm, kind in NORMALS.items():
+                q, k = (_normal(kind, v, 1)[:, 0] for v in views)
+                _keep(arms, (arm, n, "batch"), q, k, 1 - 1 / n if kind == "mean" else 1.0)
+            q, k = (_normal("batch", v, (0, 1))[:, 0] for v in views)
+            _keep(arms, ("synchronized", n, "batch"), q, k, 1.0)
+            shuffled = _normal("batch", mixed, 1).reshape(-1, CHANNELS)[back]
+            _keep(
+                arms, ("shuffled", n, "batch"), _normal("batch", views[0], 1)[:, 0], shuffled, 1.0
+            )
+    for m in given.queue_sizes:
+        for _ in range(given.rounds):
+            mates = rng.normal(size=(GROUPS, m - 1, CHANNELS))
+            views = [np.concatenate([rng.normal(size=shape), mates], 1) for _ in range(2)]
+            q, k = (_normal("mean", v, 1)[:, 0] for v in views)
+            _keep(arms, ("synchronized", m, "queue"), q, k, 1 - 1 / m)
+            # shuffled pairs of M rows: the key's mate is any of the other rows of its batch
+            mate = views[1][at_random, rng.integers(1, m, GROUPS)]
+            q, k = (views[0][:, 0] - views[0][:, 1]) / 2, (views[1][:, 0] - mate) / 2
+            _keep(arms, ("shuffled", m, "queue"), q, k, 1 / 2)
+    cells = [("accuracy", 0), ("correlation", 1)]
+    level = simultaneous(2 * len(arms), LAW_LEVEL)
+    lines = []
+    for (arm, n, negatives), rounds in arms.items():
+        line: dict[str, Any] = {"arm": arm, "rows": n, "negatives": negatives}
+        for name, column in cells:
+            interval = mean_interval(np.array(rounds)[:, column], level)
+            line |= {
+                name: interval.estimate,
+                f"{name} low": interval.low,
+                f"{name} high": interval.high,
+            }
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _keep(arms: dict, key: tuple, q: np.ndarray, k: np.ndarray, scale: float) -> None:
+    """Accuracy and mean product a channel, in units of the variance, of one round."""
+    arms.setdefault(key, []).append((_found(q, k), float((q * k).mean() / scale)))

@@ -1,0 +1,174 @@
+"""Figures of the batches chapter; everything that they draw was computed before."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnlib.plots.style import COLORS, MARKERS, looks
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def owners(values: Mapping[str, np.ndarray]) -> Figure:
+    """The normalized values of one row, a line of dots an owner of its statistics."""
+    fig, ax = plt.subplots(figsize=(7.0, 3.6))
+    for place, seen in enumerate(values.values()):
+        aside = np.arange(len(seen)) * 0.6180339887 % 1.0 - 0.5
+        ax.plot(seen, place + 0.5 * aside, ".", ms=3, color=COLORS["batch"], rasterized=True)
+        ax.plot(seen.mean(), place, "D", color=COLORS["measured"])
+    ax.axvline(float(next(iter(values.values()))[0]), color=COLORS["running"], lw=1.2)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.grid(False, axis="y")
+    ax.set(xlabel=r"normalized value $\hat x$ of the same row")
+    ax.set_title("One row, seven owners of its statistics: seven different inputs")
+    return fig
+
+
+def moving(courses: Mapping[tuple, Any], lines: pd.DataFrame) -> Figure:
+    """Loss and norm of W1 by step, ema and renorm at the middle and largest rate; doses."""
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.6, 3.0))
+    rates = sorted({key[1] for key in courses})[-2:]
+    for kind, color in (("ema", COLORS["running"]), ("renorm", COLORS["batch"])):
+        for rate, dashes in zip(rates, DASHES, strict=False):
+            loss, norm = courses[kind, rate, 0.1, True]
+            label = f"{'moving' if kind == 'ema' else 'renorm'}, η = {rate:g}"
+            with np.errstate(all="ignore"):
+                center, size = np.nanmedian(loss, 1), np.nanmedian(norm / norm[0], 1)
+            left.plot(np.minimum(center, 1e3), color=color, ls=dashes, lw=1.2, label=label)
+            middle.plot(np.minimum(size, 1e3), color=color, ls=dashes, lw=1.2)
+    left.set(yscale="log", xlabel="step", ylabel="loss")
+    middle.set(yscale="log", xlabel="step", ylabel=r"$\|W_1\|$ / start")
+    left.legend(fontsize=7)
+    rate = sorted(set(lines.rate))[lines.rate.nunique() // 2]
+    ema = lines[(lines.kind == "ema") & (lines.rate == rate) & lines.affine]
+    doses = ema.groupby("a")["log loss"].mean()
+    right.plot(range(len(doses)), doses, "o-", color=COLORS["measured"])
+    right.set_xticks(range(len(doses)), [f"{a:g}" for a in doses.index])
+    right.set(xlabel="weight $a$ of the new batch", ylabel=r"$\log_{10}$ final loss")
+    fig.suptitle(
+        "Same values forward, another gradient: moving constants train worse", x=0.01, ha="left"
+    )
+    return fig
+
+
+def maps(found: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
+    """E[x_hat | x] by batch size: law, and dots measured."""
+    fig, ax = plt.subplots()
+    for k, (m, (grid, law, centers, means)) in enumerate(found.items()):
+        ax.plot(grid, law, DASHES[k % 4], color=COLORS["theory"], label=f"law, $m={m}$")
+        ax.plot(centers, means, MARKERS[k], color=COLORS["measured"], label=f"measured, $m={m}$")
+    ax.plot(grid, grid, color=COLORS["neutral"], lw=1, label="evaluation")
+    ax.set(xlabel="value of the row, in deviations", ylabel=r"mean of $\hat x$ in training")
+    ax.set_title("Small batches pull large values in; evaluation does not")
+    ax.legend(fontsize=8)
+    return fig
+
+
+def accumulation(lines: pd.DataFrame) -> Figure:
+    """Relative difference of the gradient of each layer by the number of parts."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
+    for ax, (when, part) in zip(axes, lines.groupby("when", sort=False), strict=True):
+        groups = dict(list(part.groupby("layer")))
+        for name, look in looks(groups).items():
+            ax.plot(
+                groups[name].k, groups[name]["difference"], look.marker,
+                color=look.color, ls=look.linestyle, label=name,
+            )  # fmt: skip
+        ax.set(xscale="log", yscale="log", xlabel="parts $k$ of 64 rows", title=str(when))
+        ax.set_xticks(sorted(set(part.k)), [str(k) for k in sorted(set(part.k))])
+        ax.minorticks_off()
+    axes[0].set_ylabel("relative difference of the gradient")
+    axes[0].legend()
+    fig.suptitle(
+        "With batch norm, accumulated gradients are not those of the big batch", x=0.01, ha="left"
+    )
+    return fig
+
+
+def padding(lines: np.ndarray, law: Any) -> Figure:
+    """Mean and deviation of the real rows by delta, for each share; law and channels."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0))
+    delta = np.linspace(lines[:, 1].min(), lines[:, 1].max(), 200)
+    for k, p in enumerate(sorted(set(lines[:, 0]))):
+        mine = lines[lines[:, 0] == p][::3]
+        for ax, column, theory in zip(axes, (2, 3), law(p, delta), strict=True):
+            ax.plot(delta, theory, DASHES[k % 4], color=COLORS["theory"])
+            ax.plot(
+                mine[:, 1],
+                mine[:, column],
+                MARKERS[k % 6],
+                ms=4,
+                color=COLORS["measured"],
+                label=f"{p:.0%} padding",
+            )
+    axes[0].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="mean of the real rows")
+    axes[1].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="their standard deviation")
+    axes[0].legend(fontsize=8)
+    fig.suptitle(
+        "Padding moves and stretches the real rows, by a law without noise", x=0.01, ha="left"
+    )
+    return fig
+
+
+def leak(lines: pd.DataFrame, chance: float) -> Figure:
+    """Accuracy of finding the row by N, local norms and cures; and with a queue."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
+    for ax, (negatives, part) in zip(axes, lines.groupby("negatives", sort=False), strict=True):
+        groups = dict(list(part.groupby("arm", sort=False)))
+        for name, look in looks(groups).items():
+            mine = groups[name]
+            ax.plot(
+                mine["rows"],
+                mine.accuracy,
+                look.marker,
+                color=look.color,
+                ls=look.linestyle,
+                label=name,
+            )
+        _chance(ax, chance)
+        ax.set(xscale="log", yscale="log", xlabel="rows that share statistics")
+        ax.set_xticks(sorted(set(part["rows"])), [str(n) for n in sorted(set(part["rows"]))])
+        ax.minorticks_off()
+        ax.set_title(
+            "negatives of the same batch" if negatives == "batch" else "negatives from a queue"
+        )
+        ax.legend(fontsize=7)
+    axes[0].set_ylabel("independent row found")
+    fig.suptitle(
+        "Local statistics sign their rows; with a queue so do shared ones", x=0.01, ha="left"
+    )
+    return fig
+
+
+def _chance(ax: Axes, chance: float) -> None:
+    ax.axhline(chance, color=COLORS["neutral"], lw=1)
+    ax.annotate(
+        "chance", (0.02, chance), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
+    )
+
+
+def decision(table: pd.DataFrame) -> Figure:
+    """Points of test accuracy lost by each cause, and left after its cure."""
+    fig, ax = plt.subplots(figsize=(7.2, 4.4))
+    places = np.arange(len(table))
+    ax.barh(places - 0.2, table["points lost"], 0.38, color=COLORS["gradient"], label="lost")
+    ax.barh(
+        places + 0.2,
+        table["after the cure"],
+        0.38,
+        color=COLORS["batch"],
+        label="left after the cure",
+    )
+    ax.set_yticks(places, list(table.index))
+    ax.invert_yaxis()
+    ax.grid(False, axis="y")
+    ax.set(xlabel="points of test accuracy")
+    ax.set_title("Some popular suspects cost nothing; some cost everything")
+    ax.legend()
+    return fig
