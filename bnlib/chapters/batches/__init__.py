@@ -236,7 +236,7 @@ def decision(given: Settings) -> Section:
         line["after the cure"] = (part.healthy - part.cured).mean()
         share = (part.named == part.right).mean()
         lines[cause] = line | {"law": laws.get(str(cause), ""), "tree says": named, "right": share}
-    table = pd.DataFrame.from_dict(lines, orient="index")
+    table: Any = pd.DataFrame.from_dict(lines, orient="index")
     lost = {f"lost-{_slug(name)}": float(v) for name, v in table["points lost"].items()}
     return Section(
         values=patients,

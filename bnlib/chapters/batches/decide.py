@@ -45,7 +45,7 @@ def tree(numbers: Any) -> str:
     return NAMES["healthy"]
 
 
-def with_names(patients: pd.DataFrame) -> pd.DataFrame:
+def with_names(patients: Any) -> pd.DataFrame:
     """Each network with the name that the tree gives, the right one, and what its cure gains."""
     right = patients.cause.str.partition(",")[0].map(NAMES)
     cured = patients["E test R"].copy()
@@ -59,7 +59,7 @@ def with_names(patients: pd.DataFrame) -> pd.DataFrame:
     return patients.assign(named=named, right=right, cured=cured, gain=gain)
 
 
-def tree_names(patients: pd.DataFrame) -> Claim:
+def tree_names(patients: Any) -> Claim:
     """patients: of `with_names`."""
     healthy = patients[patients.cause == "healthy"]
     ill = patients[(patients.cause != "healthy") & (patients.gain >= 3)]
@@ -75,12 +75,12 @@ def tree_names(patients: pd.DataFrame) -> Claim:
     )
 
 
-def moving_average(lines: pd.DataFrame) -> Claim:
+def moving_average(lines: Any) -> Claim:
     """lines: of `measure.moving_averages`; ema against renorm, a = 0.1, at every rate."""
     gaps = {}
     for rate in sorted(set(lines.rate)):
-        pair = [_log_loss(lines, kind, rate, 0.1) for kind in ("ema", "renorm")]
-        gaps[rate] = paired_difference(*pair)
+        ema, renorm = (_log_loss(lines, kind, rate, 0.1) for kind in ("ema", "renorm"))
+        gaps[rate] = paired_difference(ema, renorm)
     worse = sum(gap.low > 0 for gap in gaps.values())
     words = "; ".join(f"η = {rate:g}: {with_ends(gap, '.2f')}" for rate, gap in gaps.items())
     return Claim(
@@ -91,7 +91,7 @@ def moving_average(lines: pd.DataFrame) -> Claim:
     )
 
 
-def moving_dose(lines: pd.DataFrame) -> Claim:
+def moving_dose(lines: Any) -> Claim:
     """lines: as above; the middle rate, every weight a."""
     rate = sorted(set(lines.rate))[lines.rate.nunique() // 2]
     ema = rows_with(lines, kind="ema", rate=rate, affine=True)
@@ -110,11 +110,15 @@ def moving_dose(lines: pd.DataFrame) -> Claim:
     )
 
 
-def _log_loss(lines: pd.DataFrame, kind: str, rate: float, a: float) -> np.ndarray:
+def _log_loss(lines: Any, kind: str, rate: float, a: float) -> np.ndarray:
     return _column(rows_with(lines, kind=kind, rate=rate, a=a, affine=True), "log loss")
 
 
-def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
+def _paired(first: Any, second: Any, name: str) -> Any:
+    return paired_difference(_column(first, name), _column(second, name))
+
+
+def _column(frame: Any, name: str) -> np.ndarray:
     return frame.sort_values("seed")[name].to_numpy()
 
 
@@ -128,13 +132,13 @@ def drift_law(toy: float, late: float, identity: float, zeros: float) -> Claim:
     )
 
 
-def affine_absorbs(lines: pd.DataFrame) -> Claim:
+def affine_absorbs(lines: Any) -> Claim:
     """Growth of W1 under moving averages at the middle rate, with gamma and beta and without."""
     plain = rows_with(lines, kind="ema", affine=False)
     rate = plain.rate.iloc[0]
     affine = rows_with(lines, kind="ema", rate=rate, a=0.1, affine=True)
     both = [_column(frame, "growth") - 1 for frame in (affine, plain)]
-    gap, share = paired_difference(*both), both[0].mean() / both[1].mean()
+    gap, share = paired_difference(both[0], both[1]), both[0].mean() / both[1].mean()
     return Claim(
         "batches-affine-absorbs",
         verdict(share <= 0.1, gap.high < 0),
@@ -143,7 +147,7 @@ def affine_absorbs(lines: pd.DataFrame) -> Claim:
     )
 
 
-def eval_law(maps: pd.DataFrame) -> Claim:
+def eval_law(maps: Any) -> Claim:
     """maps: of `exact.evaluation_maps`."""
     right = inside(maps.law, maps)
     return Claim(
@@ -154,7 +158,7 @@ def eval_law(maps: pd.DataFrame) -> Claim:
     )
 
 
-def accumulation(lines: pd.DataFrame, errors: dict[str, float]) -> Claim:
+def accumulation(lines: Any, errors: dict[str, float]) -> Claim:
     """lines, errors: of `measure.accumulation`; the statement fails where its opposite is exact."""
     first = rows_with(lines, layer="W1")
     exact = max(errors.values()) <= 1e-12
@@ -168,12 +172,12 @@ def accumulation(lines: pd.DataFrame, errors: dict[str, float]) -> Claim:
     )
 
 
-def ghosts(lines: pd.DataFrame) -> Claim:
+def ghosts(lines: Any) -> Claim:
     """lines: of `measure.ghost_training`."""
     whole, better = lines.g.max(), {}
     sizes = [g for g in sorted(set(lines.g)) if g != whole]
     gaps = {
-        (name, g): paired_difference(*(_column(rows_with(lines, g=k), name) for k in (g, whole)))
+        (name, g): _paired(rows_with(lines, g=g), rows_with(lines, g=whole), name)
         for name in ("accuracy", "loss")
         for g in sizes
     }
@@ -219,7 +223,7 @@ def padding_law(found: Padding) -> Claim:
     )
 
 
-def pure(lines: pd.DataFrame) -> Claim:
+def pure(lines: Any) -> Claim:
     """lines: of `measure.pure_batches`."""
     means = lines.groupby(["arm", "batches"]).accuracy.mean().unstack()
     controls = means.drop(index=["batch norm", "ten pure ghosts"])
@@ -246,7 +250,7 @@ def separate_blind(found: dict[str, np.ndarray]) -> Claim:
     )
 
 
-def leak_law(lines: pd.DataFrame, signs: float) -> Claim:
+def leak_law(lines: Any, signs: float) -> Claim:
     """lines: of `exact.leak`; signs: accuracy by the law of matching signs."""
     mean = rows_with(lines, arm="mean only", negatives="batch")
     queue = rows_with(lines, arm="synchronized", negatives="queue")
@@ -265,12 +269,12 @@ def leak_law(lines: pd.DataFrame, signs: float) -> Claim:
     )
 
 
-def _between(law: Any, lines: pd.DataFrame, name: str) -> np.ndarray:
+def _between(law: Any, lines: Any, name: str) -> np.ndarray:
     low, high = lines[f"{name} low"], lines[f"{name} high"]
     return ((low <= law) & (law <= high)).to_numpy()
 
 
-def leak_cured(lines: pd.DataFrame, chance: float) -> Claim:
+def leak_cured(lines: Any, chance: float) -> Claim:
     """lines: of `exact.leak`; chance: 1/K."""
     batch = rows_with(lines, negatives="batch")
     local = rows_with(batch, arm=["mean only", "batch norm"])
@@ -289,14 +293,12 @@ def leak_cured(lines: pd.DataFrame, chance: float) -> Claim:
     )
 
 
-def averaged_weights(lines: pd.DataFrame, law: float) -> Claim:
+def averaged_weights(lines: Any, law: float) -> Claim:
     """lines, law: of `measure.averaged_weights`."""
     better, words = {}, []
     for rate in sorted(set(lines.rate)):
         both = [rows_with(lines, rate=rate, statistics=k) for k in ("recomputed", "averaged")]
-        points, loss = (
-            paired_difference(*(_column(f, n) for f in both)) for n in ("accuracy", "loss")
-        )
+        points, loss = (_paired(both[0], both[1], n) for n in ("accuracy", "loss"))
         better[rate] = points.low > 0 or loss.high < 0
         words += [
             f"η = {rate:g} (δ = {both[0]['delta 1'].mean():.1%}): {with_ends(points, '+.2f')} "

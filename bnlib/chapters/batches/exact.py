@@ -67,9 +67,9 @@ def sign_match_accuracy(channels: int, candidates: int) -> float:
     P = sum_j b(j; C, 2/3) (F(j)^K - F(j - 1)^K) / (K f(j)),   F, f of Bin(C, 1/2)
     """
     j = np.arange(channels + 1)
-    right, other = stats.binom(channels, 2 / 3), stats.binom(channels, 0.5)
-    above = other.cdf(j) ** candidates - other.cdf(j - 1) ** candidates
-    return float((right.pmf(j) * above / (candidates * other.pmf(j))).sum())
+    below = stats.binom.cdf(j, channels, 0.5) ** candidates
+    best = np.diff(below, prepend=0.0) / (candidates * stats.binom.pmf(j, channels, 0.5))
+    return float((stats.binom.pmf(j, channels, 2 / 3) * best).sum())
 
 
 def toy_errors(steps: int) -> tuple[float, float, pd.DataFrame]:
@@ -105,10 +105,10 @@ def radial(seeds: int) -> tuple[float, float]:
         g = torch.Generator().manual_seed(seed)
 
         def draw(*shape: int, of: torch.Generator = g) -> Tensor:
-            return torch.randn(*shape, generator=of, dtype=torch.float64)
+            return torch.randn(shape, generator=of, dtype=torch.float64)
 
-        h, w, mu, dy = draw(32, 7), draw(7), draw(()), draw(32)
-        var = 1 + draw(()) ** 2
+        h, w, mu, dy = draw(32, 7), draw(7), draw(), draw(32)
+        var = 1 + draw() ** 2
         for kind in ("ema", "batch", "renorm"):
             weight = w.clone().requires_grad_()
             gamma, beta = (
@@ -147,7 +147,7 @@ def normalized(kind: str, z: Tensor, mean: Any, var: Any, eps: float) -> Tensor:
     return x_hat * (spread / root).detach() + ((own - mean) / root).detach()
 
 
-def evaluation_maps(given: Settings) -> pd.DataFrame:
+def evaluation_maps(given: Settings) -> Any:
     """E(z - f)^2 of the four maps by batch size: law, and simultaneous interval."""
     grid = np.linspace(-7, 7, 1401)
     level = simultaneous(4 * len(given.law_sizes), LAW_LEVEL)
@@ -268,7 +268,7 @@ def _found(query: np.ndarray, keys: np.ndarray) -> float:
     return float((np.diagonal(best) / best.sum(1)).mean())
 
 
-def leak(given: Settings) -> pd.DataFrame:
+def leak(given: Settings) -> Any:
     """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N.
 
     K groups of N rows: row 0 is independent noise in two views, its companions are the same in

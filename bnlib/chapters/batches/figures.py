@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,7 +29,7 @@ def owners(values: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-def moving(courses: Mapping[tuple, Any], lines: pd.DataFrame) -> Figure:
+def moving(courses: Mapping[tuple, Any], lines: Any) -> Figure:
     """Loss and norm of W1 by step, ema and renorm at the middle and largest rate; doses."""
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.6, 3.0))
     rates = sorted({key[1] for key in courses})[-2:]
@@ -60,6 +59,7 @@ def moving(courses: Mapping[tuple, Any], lines: pd.DataFrame) -> Figure:
 def maps(found: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
     """E[x_hat | x] by batch size: law, and dots measured."""
     fig, ax = plt.subplots()
+    grid = np.linspace(-3, 3, 2)
     for k, (m, (grid, law, centers, means)) in enumerate(found.items()):
         ax.plot(grid, law, DASHES[k % 4], color=COLORS["theory"], label=f"law, $m={m}$")
         ax.plot(centers, means, MARKERS[k], color=COLORS["measured"], label=f"measured, $m={m}$")
@@ -70,11 +70,11 @@ def maps(found: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
     return fig
 
 
-def accumulation(lines: pd.DataFrame) -> Figure:
+def accumulation(lines: Any) -> Figure:
     """Relative difference of the gradient of each layer by the number of parts."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
     for ax, (when, part) in zip(axes, lines.groupby("when", sort=False), strict=True):
-        groups = dict(list(part.groupby("layer")))
+        groups = {str(n): g for n, g in part.groupby("layer")}
         for name, look in looks(groups).items():
             ax.plot(
                 groups[name].k, groups[name]["difference"], look.marker,
@@ -83,6 +83,7 @@ def accumulation(lines: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel="parts $k$ of 64 rows", title=str(when))
         ax.set_xticks(sorted(set(part.k)), [str(k) for k in sorted(set(part.k))])
         ax.minorticks_off()
+        ax.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
     axes[0].set_ylabel("relative difference of the gradient")
     axes[0].legend()
     fig.suptitle(
@@ -116,11 +117,11 @@ def padding(lines: np.ndarray, law: Any) -> Figure:
     return fig
 
 
-def leak(lines: pd.DataFrame, chance: float) -> Figure:
+def leak(lines: Any, chance: float) -> Figure:
     """Accuracy of finding the row by N, local norms and cures; and with a queue."""
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
     for ax, (negatives, part) in zip(axes, lines.groupby("negatives", sort=False), strict=True):
-        groups = dict(list(part.groupby("arm", sort=False)))
+        groups = {str(n): g for n, g in part.groupby("arm", sort=False)}
         for name, look in looks(groups).items():
             mine = groups[name]
             ax.plot(
@@ -153,7 +154,7 @@ def _chance(ax: Axes, chance: float) -> None:
     )
 
 
-def decision(table: pd.DataFrame) -> Figure:
+def decision(table: Any) -> Figure:
     """Points of test accuracy lost by each cause, and left after its cure."""
     fig, ax = plt.subplots(figsize=(7.2, 4.4))
     places = np.arange(len(table))

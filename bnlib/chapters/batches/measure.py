@@ -162,7 +162,7 @@ class Moving:
         return normalized(self.kind, z, mean, var, EPS)
 
 
-def moving_averages(given: Settings) -> tuple[pd.DataFrame, dict[tuple, np.ndarray], float]:
+def moving_averages(given: Settings) -> tuple[Any, dict[tuple, np.ndarray], float]:
     """E1: one line a network; courses (steps, S) of loss and of the norm of W1; and the largest
     difference of the outputs of ema and renorm at the start."""
     rows, seeds = splits(given.seeds), range(given.seeds)
@@ -234,7 +234,7 @@ def _trained_moving(given: Settings, kind: str, cells: list, rows: Split, course
     return lines
 
 
-def small_batches(given: Settings) -> pd.DataFrame:
+def small_batches(given: Settings) -> Any:
     """E2b: networks trained with m rows a batch, evaluated with four maps; points and loss."""
     rows, lines, grid = splits(given.seeds), [], np.linspace(-8, 8, 1601)
     for m in given.batch_sizes:
@@ -283,7 +283,7 @@ def _of_training_mode(params: Params, rows: Split, order: Tensor) -> dict[int, M
     return {site: moments(torch.cat(parts, 1)) for site, parts in seen.items()}
 
 
-def accumulation(given: Settings) -> tuple[pd.DataFrame, dict[str, float]]:
+def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
     """E3: relative difference of the gradients of k parts from those of one batch of 64.
 
     A line a number of parts, layer and time; and the largest errors of the three identities.
@@ -353,7 +353,7 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def ghost_training(given: Settings) -> pd.DataFrame:
+def ghost_training(given: Settings) -> Any:
     """E3: batches of 256, statistics by groups of g rows; exact population statistics after it."""
     rows, lines = splits(given.seeds), []
     order = batch_order(
@@ -380,7 +380,7 @@ def layer_inputs(given: Settings) -> np.ndarray:
     return (rows.x_train[0, :90] @ net.params["W1"][0].mT).numpy()
 
 
-def pure_batches(given: Settings) -> pd.DataFrame:
+def pure_batches(given: Settings) -> Any:
     """E6: accuracy after 400 steps of 32 rows, with mixed batches and with one class a batch."""
     rows, steps, lines = splits(given.seeds), 400, []
     mixed = batch_order(range(given.seeds), rows.x_train.shape[1], batch=32, steps=steps)
@@ -435,7 +435,7 @@ def _of_class(y: Tensor, k: int, steps: int, m: int) -> Tensor:
 AVERAGE_RATES = (0.05, 0.2, 1.0)
 
 
-def averaged_weights(given: Settings) -> tuple[pd.DataFrame, float]:
+def averaged_weights(given: Settings) -> tuple[Any, float]:
     """E8: two branches from one start, their mean evaluated with four kinds of statistics.
 
     A line a rate, kind and seed, with the excess delta of the averaged variance of layer 1; and
@@ -520,7 +520,7 @@ FORGOTTEN = {"eval() forgotten, 2 rows": 2, "eval() forgotten, 4 rows": 4}
 FORGOTTEN |= {"eval() forgotten, 16 rows": 16, "eval() forgotten, sorted": 64}
 
 
-def patients(given: Settings) -> pd.DataFrame:
+def patients(given: Settings) -> Any:
     """E9: a line a cause and seed, with the numbers that the tree reads, accuracies in percent.
 
     T, E: on training rows, in training and in evaluation mode; E test: on test rows; R: after

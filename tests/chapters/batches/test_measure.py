@@ -1,0 +1,141 @@
+"""Laws against independent computation, and measurements that must not mix up their rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import layer
+from bnlib.chapters.batches import Settings, exact, machines, measure
+from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.networks.spec import Spec
+
+
+def test_the_toy_comes_to_rest_where_the_law_says():
+    fixed, drift = exact.moving_drift(1.0, 0.1, 2.0)
+    assert (fixed, drift) == (0.0, 0.2), "the original paper's example"
+    assert exact.moving_drift(0.0, 0.1, 2.0) == pytest.approx((2.0, 0.0))
+    toy, late, _ = exact.toy_errors(4000)
+    assert toy < 1e-9
+    assert 0 < late < 0.05
+
+
+def test_the_gradient_has_no_part_along_the_weights_where_it_should_not():
+    identity, zero = exact.radial(3)
+    assert max(identity, zero) < 1e-13
+
+
+def test_renormalization_has_the_values_of_moving_statistics_and_the_gradient_of_a_batch():
+    z = torch.randn(9, 3, dtype=torch.float64, requires_grad=True)
+    mean, var = torch.tensor([0.3, -1.0, 2.0]).double(), torch.tensor([0.5, 2.0, 1.0]).double()
+    moved, renormed = (exact.normalized(kind, z, mean, var, 1e-3) for kind in ("ema", "renorm"))
+    torch.testing.assert_close(moved, renormed)
+    (gradient,) = torch.autograd.grad((renormed * torch.randn(9, 3)).sum(), z)
+    assert gradient.sum(0).abs().max() < 1e-13
+
+
+def test_the_accumulation_law_has_the_value_worked_out_by_hand():
+    error = exact.accumulated_error(np.array([1.0, 1.0]), np.sqrt(5))
+    assert error == pytest.approx(2 * (1 - 1 / np.sqrt(5)), rel=1e-15)
+
+
+def test_the_padding_law_is_what_numpy_computes():
+    z = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 0.5] + [0, 3, -1]
+    found = exact.padding(z, [0.2, 0.5])
+    assert max(found.law, found.absorbed) < 1e-13
+    assert found.other > 0.01
+    mean, std = exact.padded_moments(0.5, 1.0)
+    assert (mean, std) == pytest.approx((0.5 / 0.75**0.5, 1 / 0.75**0.5))
+
+
+def test_signs_find_their_row_as_often_as_drawn_signs_do():
+    rng = np.random.default_rng(1)
+    shape = (4000, 5, 8)
+    query = rng.integers(2, size=(4000, 1, 8))
+    keys = rng.integers(2, size=shape)
+    keys[:, :1] = np.where(rng.random((4000, 1, 8)) < 2 / 3, query, 1 - query)
+    agree = (keys == query).sum(2)
+    best = agree == agree.max(1, keepdims=True)
+    share = (best[:, 0] / best.sum(1)).mean()
+    assert abs(share - exact.sign_match_accuracy(8, 5)) < 4 * 0.5 / np.sqrt(4000)
+
+
+def test_bits_by_hand():
+    assert exact.leak_bits(2, 64) == pytest.approx(-32 * np.log2(0.75))
+    assert exact.leak_bits(6, 64) > 1 > exact.leak_bits(7, 64)
+
+
+def test_shuffling_puts_each_row_back_where_it_belongs():
+    given = Settings(group_sizes=[2], queue_sizes=[2], rounds=10)
+    lines = exact.leak(given).set_index(["arm", "negatives"])
+    assert lines.accuracy["none", "batch"] < 0.1 < 0.5 < lines.accuracy["mean only", "batch"]
+
+
+def test_a_generator_is_blind_alone_only():
+    found = exact.generator_gradients(4)
+    assert found["alone"].max() < 1e-14 < 1e-3 < found["together"].min()
+
+
+def test_the_network_here_is_the_librarys():
+    net = SeedBatchedMLP(Spec((5, 4, 3), eps=measure.EPS), [0, 1], torch.float64)
+    x = torch.randn(2, 6, 5, dtype=torch.float64)
+    want = net.forward(net.params, x)
+    torch.testing.assert_close(measure.network(net.params, x, measure.of_batch), want)
+    stats = net.recalibrate(x)
+    torch.testing.assert_close(measure.network(net.params, x, measure.stored(stats)), want)
+
+
+def test_ghosts_are_micro_batches_side_by_side():
+    z = torch.randn(2, 8, 3, dtype=torch.float64)
+    parts = [measure.of_batch(1, part) for part in z.split(4, 1)]
+    torch.testing.assert_close(measure.ghosts(4)(1, z), torch.cat(parts, 1))
+
+
+def test_one_step_of_descent_is_the_gradient_of_each_seed_times_its_rate():
+    net = SeedBatchedMLP(Spec((5, 4, 3), eps=measure.EPS), [0, 1], torch.float64)
+    before = {name: value.clone() for name, value in net.params.items()}
+    x, y = torch.randn(2, 6, 5, dtype=torch.float64), torch.randint(3, (2, 6))
+    grads = measure._gradients(before, x, y, measure.of_batch)
+    measure.descend(net.params, measure.of_batch, lambda t: (x, y), 1, torch.tensor([0.1, 0.2]))
+    rates = torch.tensor([0.1, 0.2]).double()[:, None, None]
+    torch.testing.assert_close(net.params["W1"], before["W1"] - rates * grads["W1"])
+
+
+def test_pure_batches_have_one_class_and_no_row_twice():
+    y = torch.randint(10, (2, 400), generator=torch.Generator().manual_seed(0))
+    order = measure.pure_order(y, 20, 8)
+    for t in range(20):
+        for s in range(2):
+            assert len(set(y[s][order[t, s]].tolist())) == 1
+            assert len(set(order[t, s].tolist())) == 8
+    classes = y[0][order[:, 0, 0]]
+    assert len(set(classes.tolist())) > 3
+
+
+def test_one_process_alone_is_the_layer_of_the_library_and_torch():
+    found = machines.one_pass(layer.batch_norm, torch.float64)
+    theirs = machines.one_pass(torch.nn.functional.batch_norm, torch.float64)
+    for a, b in zip(found, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_merged_statistics_keep_the_digits_that_sums_lose():
+    sums = machines.naive_sums()
+    assert sums.merged.max() < 1e-3 < 1 < sums.sums.iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("parts", [3], "divisors of 64"),
+        ("ghosts", [4, 4], "each number once"),
+        ("group_sizes", [4, 8], "2 as the first number"),
+        ("doses", [0.1, 1.0], "one in|0 the first"),
+        ("doses", [0.0, 1.0], "three or more"),
+        ("rates", [1.0, 0.1], "ascending"),
+        ("shares", [0.95], "one in"),
+        ("seeds", 3, "one in"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused_with_the_reason(name, value, reason):
+    with pytest.raises(ValueError, match=f"parameter '{name}': expected .*({reason})"):
+        Settings(**{name: value})
