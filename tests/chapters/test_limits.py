@@ -4,6 +4,11 @@ import pytest
 from fingerprints import chapter, drawn
 
 SHORT = {  # lists as short and as small as their rules allow
+    "batches": {
+        "rates": [1e-4], "doses": [0.0, 0.5, 1.0], "law_sizes": [2], "batch_sizes": [4],
+        "parts": [2], "ghosts": [128], "splits": [0], "shares": [0.05], "group_sizes": [2],
+        "queue_sizes": [2],
+    },
     "capacity": {"rates": [1e-6]},
     "chains": {
         "scalar_depths": [2, 3], "r_values": [0.001], "depths": [2], "scales": [0.1], "widths": [1],
