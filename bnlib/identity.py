@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from bnlib.laws import expected_batch_std
 from bnlib.parameters import one_of
+from bnlib.rows import Moments
 
 MODES = ("fixed", "best", "evaluation")
 
@@ -50,6 +51,21 @@ def restoring(mu: Any, var: Any, *, eps: float) -> Constants:
     every input if they are the stored ones. gamma is a standard deviation and contains eps.
     """
     return Constants((var + eps) ** 0.5, mu)
+
+
+def reparameterized(gamma: Any, beta: Any, old: Moments, new: Moments, *, eps: float) -> Constants:
+    """The constants with which the statistics `new` give the layer that gamma, beta give with `old`.
+
+        gamma' = gamma sqrt((var' + eps) / (var + eps))
+        beta'  = beta + gamma (mu' - mu) / sqrt(var + eps)
+
+    All of one shape, NumPy or torch.  A layer with constant statistics is a line A x + B a channel,
+    A = gamma / sqrt(var + eps), B = beta - A mu; both pairs have the same line.
+    Consequence: whatever a change of statistics corrects, gamma and beta can correct, and the other
+    way round but for the sign of A.  Needs var + eps > 0.
+    """
+    slope = gamma / (old.var + eps) ** 0.5
+    return Constants(slope * (new.var + eps) ** 0.5, beta + slope * (new.mean - old.mean))
 
 
 def eps_error(var: np.ndarray, eps: float) -> np.ndarray:

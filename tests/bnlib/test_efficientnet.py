@@ -83,3 +83,33 @@ def test_unknown_network_and_foreign_state_dict_are_refused():
         efficientnet.shipped_state_dict("lite9")
     with pytest.raises(ValueError, match="got one without"):
         EfficientNetLite({"weight": torch.ones(1)})
+
+
+@torch.no_grad()
+def test_recalibrated_statistics_are_those_of_the_images_at_every_layer(weights):
+    images, means, variances = data.photo_crops(2, size=64, seed=1), [], []
+    net = EfficientNetLite(weights, dtype=torch.float64).recalibrated(images)
+
+    def after(name, y, when):
+        if when == "post":
+            gamma, beta = net.weights[f"{name}.weight"], net.weights[f"{name}.bias"]
+            var, v = y.var((0, 2, 3), correction=0), net.weights[f"{name}.running_var"]
+            means.append((y.mean((0, 2, 3)) - beta).abs().max())
+            variances.append((var - gamma**2 * v / (v + net.eps)).abs().max())
+
+    net(images, after)
+    assert len(means) == 49
+    assert max(means) < 1e-10
+    assert max(variances) < 1e-10
+    assert not torch.equal(weights["_bn0.running_mean"], net.weights["_bn0.running_mean"])
+
+
+@torch.no_grad()
+def test_a_border_is_what_lies_around_a_picture_and_only_there(weights):
+    x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    weight = weights["_conv_stem.weight"][:4]
+    shifted = same_convolution(x + 2, weight, 1, border=2.0) - same_convolution(x, weight, 1)
+    torch.testing.assert_close(shifted, shifted.mean((2, 3), keepdim=True).expand_as(shifted))
+    inside = same_convolution(x + 2, weight, 1) - same_convolution(x, weight, 1)
+    torch.testing.assert_close(inside[..., 1:-1, 1:-1], shifted[..., 1:-1, 1:-1])
+    assert (inside - shifted)[..., 0, :].abs().max() > 0.1

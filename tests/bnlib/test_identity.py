@@ -5,6 +5,7 @@ import pytest
 from scipy.special import ndtr
 
 from bnlib import identity, reference, running
+from bnlib.rows import Moments
 
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
@@ -159,3 +160,15 @@ def test_the_corrected_variance_makes_evaluation_the_best_straight_line():
 def test_one_row_has_no_map():
     with pytest.raises(ValueError, match="expected m >= 2 rows, got 1"):
         identity.conditional_map(0.0, 1)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5, 1.0])
+def test_other_statistics_with_their_constants_are_the_same_layer(rows, eps):
+    rng = np.random.default_rng(1)
+    gamma, beta = rng.normal(size=(2, 4))
+    old, new = (Moments(rng.normal(size=4), rng.uniform(0.1, 9, 4)) for _ in range(2))
+    changed = identity.reparameterized(gamma, beta, old, new, eps=eps)
+    wanted = running.infer(rows, gamma, beta, *old, eps=eps)
+    y = running.infer(rows, *changed, *new, eps=eps)
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+    assert (np.sign(changed.gamma) == np.sign(gamma)).all()
