@@ -54,7 +54,7 @@ def restoring(mu: Any, var: Any, *, eps: float) -> Constants:
 
 
 def reparameterized(gamma: Any, beta: Any, old: Moments, new: Moments, *, eps: float) -> Constants:
-    """The constants with which the statistics `new` give the layer that gamma, beta give with `old`.
+    """The constants that give, with the statistics `new`, the layer of gamma, beta with `old`.
 
         gamma' = gamma sqrt((var' + eps) / (var + eps))
         beta'  = beta + gamma (mu' - mu) / sqrt(var + eps)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from bnlib.data import Split
 from bnlib.networks.batches import LOSSES, batch_order, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics, Trace
-from bnlib.networks.spec import ROW_STATISTICS
+from bnlib.networks.spec import ROW_STATISTICS, WEIGHT_MASK, seeded
 from bnlib.parameters import one_of
 
 OPTIMIZERS = ("sgd", "adam")
@@ -182,6 +182,26 @@ def trained_names(net: SeedBatchedMLP, trainable: Sequence[str] | None) -> list[
     if not names:
         raise ValueError("trainable: expected at least one parameter, got none; None trains all")
     return names
+
+
+def weight_mask(
+    net: SeedBatchedMLP, count: int, among: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Masks of exactly `count` weights a network, drawn uniformly over all weight matrices.
+
+    among: names of some of them instead.  A seed has the same mask wherever it stands.
+    Returns name -> (S, out, in) bool, for `train(..., masks=...)`.
+    Raises ValueError: there are not that many weights.
+    """
+    names = among or [name for name in net.params if name.startswith("W")]
+    sizes = [net.params[name][0].numel() for name in names]
+    if not 1 <= count <= sum(sizes):
+        raise ValueError(f"count: expected 1 to {sum(sizes)} weights, got {count}")
+    flat = torch.zeros(len(net.seeds), sum(sizes), dtype=torch.bool)
+    for row, seed in zip(flat, net.seeds, strict=True):
+        row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True
+    parts = zip(names, flat.split(sizes, 1), strict=True)
+    return {name: part.reshape(net.params[name].shape) for name, part in parts}
 
 
 def seed_losses(output: Tensor, y: Tensor, loss: str) -> Tensor:

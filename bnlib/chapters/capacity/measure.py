@@ -20,9 +20,9 @@ from bnlib import activations, data, laws, reference, statistics, training
 from bnlib.networks.arms import AFFINE_ARMS, tiled
 from bnlib.networks.batches import Rows, fit_rows
 from bnlib.networks.seed_batched import SeedBatchedMLP
-from bnlib.networks.spec import VALIDATION_ROWS, WEIGHT_MASK, Spec, seeded
+from bnlib.networks.spec import VALIDATION_ROWS, Spec, seeded
 from bnlib.rows import Moments
-from bnlib.training import trained_names
+from bnlib.training import trained_names, weight_mask
 from bnlib.verdicts import simultaneous
 
 FOUR = ("none", "gamma", "beta", "both")
@@ -492,23 +492,6 @@ def trained_part(subset: str, net: SeedBatchedMLP) -> dict[str, Any]:
         return {"trainable": list(masks), "masks": masks}
     special = {"all": None, "output layer": [f"W{last}", f"b{last}"]}
     return {"trainable": special.get(subset, subset.split(", "))}
-
-
-def weight_mask(net: SeedBatchedMLP, count: int) -> dict[str, torch.Tensor]:
-    """Masks of exactly `count` weights a network, drawn uniformly over all weight matrices.
-
-    Returns name -> (S, out, in) bool, for `training.train(..., masks=...)`.
-    Raises ValueError: there are not that many weights.
-    """
-    names = [name for name in net.params if name.startswith("W")]
-    sizes = [net.params[name][0].numel() for name in names]
-    if not 1 <= count <= sum(sizes):
-        raise ValueError(f"count: expected 1 to {sum(sizes)} weights, got {count}")
-    flat = torch.zeros(len(net.seeds), sum(sizes), dtype=torch.bool)
-    for row, seed in zip(flat, net.seeds, strict=True):
-        row[torch.from_numpy(seeded(seed, WEIGHT_MASK).permutation(sum(sizes))[:count])] = True
-    parts = zip(names, flat.split(sizes, 1), strict=True)
-    return {name: part.reshape(net.params[name].shape) for name, part in parts}
 
 
 def hold_out(rows: Rows, seeds: Sequence[int], count: int) -> tuple[Rows, Rows]:
