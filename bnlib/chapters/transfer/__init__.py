@@ -1,0 +1,337 @@
+"""A trained network meets other data: which of its numbers should move, and which can help?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bnlib import parameters
+from bnlib.chapters.transfer import decide, domains, exact, figures, measure
+from bnlib.chapters.transfer.domains import Target, Trained
+from bnlib.identity import gaussian_error
+from bnlib.parameters import Rule, ascending, expect, names, parameter
+from bnlib.results import Record, Section, recorded
+from bnlib.statistics import mean_interval, paired_difference, with_ends
+
+NETWORKS = ["lite0", "lite1", "lite2"]
+SHIFTS = ["noise", "small rotation", "blur", "contrast"]
+
+
+def grid(least: int, *, with_: int | None = None) -> Rule:
+    """At least so many numbers, ascending, and that one among them if one is named."""
+
+    def rule(name: str, values: list[Any]) -> None:
+        ascending(name, values)
+        expect(len(values) >= least, name, f"at least {least} different numbers", values)
+        expect(with_ in (None, *values), name, f"{with_} among them, which decides", values)
+
+    return rule
+
+
+@dataclass(frozen=True)
+class Settings(parameters.Settings):
+    """What `notebooks/transfer.ipynb` declares, with its ranges."""
+
+    seed: int = parameter(0, 0, 1_000_000)
+    seeds: int = parameter(6, 4, 50)
+    steps: int = parameter(500, 50, 10_000)
+    rates: list = parameter([0.003, 0.01, 0.03, 0.1, 0.3], 1e-6, 10.0, rule=grid(2))
+    affine_rates: list = parameter([0.1, 0.3, 1.0], 1e-6, 10.0, rule=grid(1))
+    weight_rates: list = parameter([0.01, 0.03, 0.1], 1e-6, 10.0, rule=grid(1))
+    batch_sizes: list = parameter([2, 4, 8, 32], 2, 200, rule=grid(2))
+    first_rates: list = parameter([0.001, 0.01, 0.05], 1e-6, 10.0, rule=grid(3))
+    labels: list = parameter([20, 200], 2, 200, rule=grid(2))
+    subset_rates: list = parameter([0.01, 0.03, 0.1, 0.3, 1.0, 3.0], 1e-6, 10.0, rule=grid(1))
+    test_sizes: list = parameter([4, 16, 64, 256], 2, 1024, rule=grid(2, with_=decide.BESIDE))
+    shifts: list = parameter(SHIFTS, rule=names(tuple(domains.SHIFTS)))
+    passes: int = parameter(8, 2, 100)
+    entropy_rates: list = parameter([0.5, 2.0], 1e-6, 100.0, rule=grid(1))
+    nets: list = parameter(["lite0", "lite1"], choices=NETWORKS, rule=names(NETWORKS))
+    crops: int = parameter(12, 4, 200)
+    pixels: int = parameter(128, 64, 512)
+    skip_effnet: bool = parameter(False)
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of splits, starts and batches."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+class Start(NamedTuple):
+    """Networks of both domains, and the rows of both as targets."""
+
+    mnist: Trained
+    digits: Trained
+    to_digits: Target
+    to_mnist: Target
+    clean: Target  # the rows of the source that no network trained on
+
+
+def start(given: Settings) -> Section:
+    """Networks of both domains, trained; their accuracy at home and on the other's rows."""
+    seeds = given.all_seeds
+    values = Start(
+        mnist=domains.source("mnist", seeds, steps=given.steps),
+        digits=domains.source("digits", seeds, steps=given.steps),
+        to_digits=domains.target("digits", seeds),
+        to_mnist=domains.target("mnist", seeds),
+        clean=domains.shifted("none", seeds),
+    )
+    home = measure.untuned(values.mnist, values.clean).accuracy
+    away = measure.untuned(values.mnist, values.to_digits).accuracy
+    scores = {"home": mean_interval(home), "away": mean_interval(away)}
+    return Section(
+        values=values,
+        records=(Record("seeds", given.seeds), *recorded(scores, "percent", ends=".1f")),
+    )
+
+
+def first_steps(given: Settings, at: Start) -> Section:
+    """Loss before and after the first steps, and where freezing pays."""
+    arms, looks, middle = {}, {"target": {}, "source": {}}, len(given.first_rates) // 2
+    for m in given.batch_sizes:
+        arms[m] = measure.first_steps(at.mnist, at.to_digits, m, given.first_rates)
+        for name, rows in (("target", at.to_digits), ("source", at.clean)):
+            looks[name][m] = measure.first_losses(at.mnist, rows, m)
+    means = {
+        name: {m: {mode: v.mean() for mode, v in looked.items()} for m, looked in by_size.items()}
+        for name, by_size in looks.items()
+    }
+    gaps = {
+        kind: {m: paired_difference(a[kind].accuracy, a["batch"].accuracy) for m, a in arms.items()}
+        for kind in ("source", "target")
+    }
+    excess, before, rows = {}, {}, []
+    for m, arm in arms.items():
+        seen = {k: v[: measure.EARLY].mean(0) for k, v in looks["target"][m].items()}
+        first = {k: measure.early(a.loss) for k, a in arm.items()}
+        excess[m] = paired_difference(first["batch"][middle], seen["source"])
+        before[m] = float((seen["batch"] - seen["source"]).mean())
+        for place, rate in enumerate(given.first_rates):
+            row = {"m": m, "rate": rate, "untouched": seen["source"].mean()}
+            row |= {"batch, no step": seen["batch"].mean()}
+            row |= {f"{k}, first steps": v[place].mean() for k, v in first.items()}
+            row |= {f"{k}, worst": measure.worst(a.loss)[place].mean() for k, a in arm.items()}
+            rows.append(row)
+    records = {f"frozen-gain-{m}": gap for m, gap in gaps["source"].items()}
+    records |= {f"target-gain-{m}": gap for m, gap in gaps["target"].items()}
+    last = given.batch_sizes[0]
+    ends = {"noise-first": looks["source"][last], "noise-target": looks["target"][last]}
+    for name, looked in ends.items():
+        records |= {f"{name}-{mode}": float(v.mean()) for mode, v in looked.items()}
+    sizes = {m: gaussian_error(m) for m in given.batch_sizes}
+    return Section(
+        values=arms,
+        records=recorded(records, ends="+.1f"),
+        claims=(decide.freeze_rule(gaps["source"]), decide.explodes(excess, before)),
+        tables={"losses": pd.DataFrame(rows).set_index(["m", "rate"]).round(2)},
+        figures={
+            "freeze": lambda: figures.freeze(gaps),
+            "losses": lambda: figures.first_losses(means, sizes),
+        },
+    )
+
+
+def theorems(given: Settings, at: Start) -> Section:
+    """The same function twice, a contrast undone, a frozen start: in float64."""
+    contrast = exact.contrast(at.mnist, at.clean.x_test)
+    random = exact.frozen_at_random(given.all_seeds, at.to_digits)
+    same = exact.same_function(at.mnist, at.to_digits.x)
+    records = {
+        "contrast-exact": contrast.exact,
+        "contrast-eps": contrast.stored_eps,
+        "contrast-source": contrast.source,
+        "contrast-law": contrast.eps_law,
+    }
+    return Section(
+        values=contrast,
+        records=recorded(records),
+        claims=(decide.same_function(same), decide.frozen_random(random)),
+    )
+
+
+def remedies(given: Settings, at: Start) -> Section:
+    """Four shifts of the source's own rows, and what each remedy recovers."""
+    clean = measure.untuned(at.mnist, at.clean).accuracy
+    scores: dict[tuple[str, str], np.ndarray] = {}
+    shares, gain, rows = {}, {}, []
+    for shift in ("contrast", "negative", *decide.MIXING):
+        target = domains.shifted(shift, given.all_seeds)
+        arms = measure.remedies(
+            at.mnist, target, affine_rates=given.affine_rates, weight_rates=given.weight_rates
+        )
+        left = arms["source statistics"].accuracy
+        for name, arm in arms.items():
+            scores[shift, name] = arm.accuracy
+            shares[shift, name] = mean_interval((arm.accuracy - left) / (clean - left).mean())
+            score = with_ends(mean_interval(arm.accuracy), ".1f")
+            rows.append({"shift": shift, "remedy": name, "accuracy": score, "rate": arm.rate})
+        weights, affine = (f"target statistics, {kind} tuned" for kind in ("weights", "γ, β"))
+        gain[shift] = paired_difference(scores[shift, weights], scores[shift, affine])
+    by_gradient = scores["contrast", "source statistics, γ, β tuned"]
+    counted = paired_difference(scores["contrast", "target statistics"], by_gradient)
+    estimates = {key: share.estimate for key, share in shares.items()}
+    table = pd.DataFrame(rows).pivot(index="remedy", columns="shift", values=["accuracy", "rate"])
+    return Section(
+        values=shares,
+        records=recorded({"counted-gain": counted}, "points", ends=".1f"),
+        claims=(decide.mixing(estimates, gain), decide.count_or_gradient(counted)),
+        tables={"remedies": table.loc[list(measure.REMEDIES)]},
+        figures={"recovered": lambda: figures.recovered(shares)},
+    )
+
+
+def cells(given: Settings, at: Start, first: dict[int, dict[str, measure.Arm]]) -> Section:
+    """The table of statistics by what is tuned; the largest rates that are stable.
+
+    first: of `first_steps`, whose batch sizes count for the stable rates, too.
+    """
+    arms = measure.table(at.mnist, at.to_digits, given.rates)
+    tuned = [name for name, kinds in measure.TRAINED.items() if kinds]
+    stable = {name: (arms["source", name], arms["batch", name]) for name in tuned}
+    stable |= {f"m = {m}": (a["source"], a["batch"]) for m, a in first.items()}
+    steps = {
+        name: float(np.median(frozen.largest_stable - batch.largest_stable))
+        for name, (frozen, batch) in stable.items()
+    }
+    rows = []
+    for (statistics, name), arm in arms.items():
+        row = {"statistics": statistics, "tuned": name, "rate": arm.rate}
+        row["accuracy"] = with_ends(mean_interval(arm.accuracy), ".1f")
+        if arm.rates:
+            highest = int(np.median(arm.largest_stable))
+            row["largest stable"] = f"{arm.rates[highest]:g}" if highest >= 0 else "none"
+        rows.append(row)
+    records = {
+        f"table-{s}-all": mean_interval(arms[s, "all"].accuracy) for s in ("source", "batch")
+    }
+    return Section(
+        values=arms,
+        records=recorded(records, "percent", ends=".1f"),
+        claims=(decide.frozen_rate(steps, "all"),),
+        tables={"cells": pd.DataFrame(rows).fillna("").set_index(["statistics", "tuned"])},
+        figures={"table": lambda: figures.table(arms)},
+    )
+
+
+def both_ways(given: Settings, at: Start) -> Section:
+    """Target statistics alone, from one domain to the other and back."""
+    own = measure.at_home(at.digits, given.all_seeds)
+    home = measure.untuned(at.mnist, at.clean).accuracy
+    ways = {
+        "MNIST to digits": measure.adapted(at.mnist, at.to_digits, own),
+        "digits to MNIST": measure.adapted(at.digits, at.to_mnist, home),
+    }
+    gains, closed, rows = {}, {}, {}
+    for way, scores in ways.items():
+        gains[way] = paired_difference(scores["all tested rows"], scores["source"])
+        closed[way] = gains[way].estimate / (scores["trained there"] - scores["source"]).mean()
+        rows[way] = {name: with_ends(mean_interval(v), ".1f") for name, v in scores.items()}
+    return Section(
+        claims=(decide.adabn(gains, closed),),
+        tables={"ways": pd.DataFrame(rows)},
+        records=recorded({"adabn-there": gains["MNIST to digits"].estimate}, "points"),
+    )
+
+
+def subsets(given: Settings, at: Start) -> Section:
+    """What is tuned, on few labels and on more."""
+    arms = measure.subsets(at.mnist, at.to_digits, given.subset_rates, given.labels)
+    scores = {key: mean_interval(arm.accuracy) for key, arm in arms.items()}
+    rows = [
+        {"tuned": name, "labels": n, "accuracy": with_ends(scores[name, n], ".1f"), "rate": a.rate}
+        for (name, n), a in arms.items()
+    ]
+    table = pd.DataFrame(rows).pivot(index="tuned", columns="labels", values=["accuracy", "rate"])
+    return Section(
+        claims=(decide.affine_enough(arms), decide.affine_beats_random(arms)),
+        tables={"subsets": table.loc[list(measure.SUBSETS)]},
+        figures={"subsets": lambda: figures.subsets(scores)},
+    )
+
+
+def companions(given: Settings, at: Start) -> Section:
+    """Batch statistics at test time, in random and in sorted batches."""
+    scores = measure.companions(at.mnist, at.to_digits, given.test_sizes)
+    rows = {
+        name: [with_ends(interval, ".1f") for interval in map(mean_interval, values)]
+        for name, values in scores.items()
+    }
+    return Section(
+        claims=(decide.companions(scores, given.test_sizes),),
+        tables={"companions": pd.DataFrame(rows, index=pd.Index(given.test_sizes, name="m"))},
+    )
+
+
+def entropy(given: Settings, at: Start) -> Section:
+    """Entropy minimization on gamma and beta, and entropy that falls for free."""
+    targets = {name: domains.shifted(name, given.all_seeds) for name in given.shifts}
+    targets["digits"] = at.to_digits
+    found = {
+        (rate, name): measure.streams(at.mnist, rows, rate=rate, passes=given.passes)
+        for rate, (name, rows) in product(given.entropy_rates, targets.items())
+    }
+    judged = {name: found[given.entropy_rates[0], name] for name in targets}
+    mixed, ordered = ({n: s[kind] for n, s in judged.items()} for kind in ("mixed", "sorted"))
+    rows = []
+    for (rate, name), streams in found.items():
+        for kind, stream in streams.items():
+            row = {"rate": rate, "target": name, "stream": kind}
+            for what, values in stream._asdict().items():
+                row |= {f"{what}, start": values[0].mean(), f"{what}, end": values[-1].mean()}
+            rows.append(row | {"accuracy, peak": stream.accuracy.mean(1).max()})
+    free = measure.sharpened(at.mnist, at.to_digits, (1.0, 2.0, 4.0))
+    sharp = pd.DataFrame(free, index=["accuracy", "entropy"]).T.rename_axis("logits times")
+    return Section(
+        values=found,
+        records=(Record("entropy-free-1", free[1.0][1]), Record("entropy-free-4", free[4.0][1])),
+        claims=(decide.tent_helps(mixed), decide.tent_destroys(mixed, ordered)),
+        tables={
+            "streams": pd.DataFrame(rows).set_index(["rate", "target", "stream"]).round(2),
+            "sharpened": sharp.round(3),
+        },
+        figures={"entropy": lambda: figures.entropy(found)},
+    )
+
+
+def photographs(given: Settings, contrast: exact.Contrast) -> Section:
+    """Shipped networks on corrupted crops of two photographs.  contrast: of `theorems`."""
+    nets = [] if given.skip_effnet else given.nets
+    how = {"pixels": given.pixels, "seed": given.seed}
+    few = max(2, given.crops // 2)  # float64 is slow, and exactness does not need many
+    looked = [exact.photographs(name, given.crops, **how) for name in nets]
+    columns = ["network", "corruption", "statistics", "agreement", "cosine"]
+    cosines = pd.concat(looked) if looked else pd.DataFrame(columns=columns)
+    borders = pd.DataFrame({name: exact.borders(name, few, **how) for name in nets}).T
+    table = cosines.pivot(
+        index="corruption", columns=["network", "statistics"], values=["agreement", "cosine"]
+    )
+    drawn = {"photographs": lambda: figures.photographs(cosines, borders)} if nets else {}
+    return Section(
+        values=cosines,
+        claims=(
+            decide.shift_exact(contrast, cosines, borders),
+            decide.border(borders),
+            decide.few_images(cosines),
+        ),
+        tables={"photographs": table.reindex(list(exact.CORRUPTIONS)).astype(float).round(3)},
+        figures=drawn,
+    )
+
+
+def run(given: Settings) -> dict[str, Section]:
+    """All sections, in page order."""
+    begun = start(given)
+    at = begun.values
+    sections = {"start": begun, "first_steps": first_steps(given, at)}
+    sections["theorems"] = theorems(given, at)
+    sections["remedies"] = remedies(given, at)
+    sections["photographs"] = photographs(given, sections["theorems"].values)
+    sections["cells"] = cells(given, at, sections["first_steps"].values)
+    sections["both_ways"], sections["subsets"] = both_ways(given, at), subsets(given, at)
+    sections["companions"], sections["entropy"] = companions(given, at), entropy(given, at)
+    return sections

@@ -1,0 +1,190 @@
+"""Figures of the chapter on transfer; everything that they draw was computed before."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from bnlib.chapters.transfer.decide import MARGIN
+from bnlib.chapters.transfer.measure import STATISTICS, TRAINED, Arm, Stream
+from bnlib.plots.style import COLORS, MARKERS, looks
+from bnlib.statistics import Interval, Paired
+
+
+def freeze(gaps: Mapping[str, Mapping[int, Paired]]) -> Figure:
+    """Accuracy of frozen minus batch by m, for statistics frozen at the source and the target."""
+    fig, ax = plt.subplots()
+    ax.axhspan(-MARGIN, MARGIN, color="#EDEDED", zorder=0)
+    ax.axhline(0, color=COLORS["neutral"], lw=1)
+    colors = {"source": COLORS["running"], "target": COLORS["theory"]}
+    for place, (name, cells) in enumerate(gaps.items()):
+        sizes = np.array(list(cells)) * 1.06 ** (place - 0.5)
+        middle = np.array([gap.estimate for gap in cells.values()])
+        ends = np.array(
+            [[gap.estimate - gap.low, gap.high - gap.estimate] for gap in cells.values()]
+        )
+        look: Any = {"marker": MARKERS[place], "color": colors[name], "capsize": 2}
+        ax.errorbar(sizes, middle, ends.T, label=f"frozen at {name} statistics", **look)
+    sizes = list(next(iter(gaps.values())))
+    ax.set(xscale="log", yscale="symlog", xlabel="rows in a batch, $m$")
+    ax.set_yscale("symlog", linthresh=2)
+    ax.set_yticks([-10, -2, -1, 0, 1, 2, 10, 30], ["−10", "−2", "−1", "0", "1", "2", "10", "30"])
+    ax.set_xticks(sizes, [str(m) for m in sizes])
+    ax.minorticks_off()
+    ax.set_ylabel("accuracy, frozen minus batch\nstatistics (points)")
+    ax.set_title("Small batches: freeze. Larger ones: do not")
+    ax.legend()
+    return fig
+
+
+def recovered(shares: Mapping[tuple[str, str], Interval]) -> Figure:
+    """Share of the lost accuracy that each remedy recovers, a panel a shift."""
+    shifts = list(dict.fromkeys(shift for shift, _ in shares))
+    names = list(dict.fromkeys(remedy for _, remedy in shares))
+    fig, axes = plt.subplots(1, len(shifts), figsize=(7.4, 3.0), sharey=True)
+    for ax, shift in zip(np.atleast_1d(axes), shifts, strict=True):
+        for row, name in enumerate(names):
+            gap, theorem = shares[shift, name], name.startswith("target statistics")
+            color = COLORS["theory"] if theorem else COLORS["measured"]
+            ends = np.array([[gap.estimate - gap.low], [gap.high - gap.estimate]])
+            ax.errorbar(gap.estimate, row, xerr=ends, marker="os"[theorem], color=color)
+        ax.axvline(0, color=COLORS["neutral"], lw=1)
+        ax.axvline(1, color=COLORS["neutral"], lw=1, ls="--")
+        ax.set(title=shift, xlim=(-0.35, 1.15))
+        ax.title.set_fontsize(10)
+        ax.grid(False, axis="y")
+    first = np.atleast_1d(axes)[0]
+    first.set_yticks(range(len(names)), names)
+    first.set_ylim(len(names) - 0.5, -0.5)
+    fig.supxlabel("share of the lost accuracy that is recovered", size=10.5)
+    fig.suptitle("Statistics undo a contrast; a mixture needs weights", x=0.01, ha="left")
+    return fig
+
+
+def table(cells: Mapping[tuple[str, str], Arm]) -> Figure:
+    """Accuracy of the twelve cells as a heat map, with the chosen rates."""
+    names = list(TRAINED)
+    values = np.array([[cells[s, t].accuracy.mean() for t in names] for s in STATISTICS])
+    fig, ax = plt.subplots(figsize=(6.4, 2.8))
+    ax.imshow(values, cmap="cividis", aspect="auto")
+    middle = (values.min() + values.max()) / 2
+    for (row, column), value in np.ndenumerate(values):
+        rate = cells[STATISTICS[row], names[column]].rate
+        words = f"{value:.1f} %" + (f"\nrate {rate}" if rate else "")
+        ink = "white" if value < middle else "black"
+        ax.text(column, row, words, ha="center", va="center", color=ink, size=9)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(STATISTICS)), STATISTICS)
+    ax.set(xlabel="what is tuned on the labelled rows", ylabel="statistics")
+    ax.grid(False)
+    ax.set_title("What is tuned decides; whose statistics hardly matters at 32 rows")
+    return fig
+
+
+def first_losses(
+    looks_at: Mapping[str, Mapping[int, Mapping[str, float]]], distances: Mapping[int, float]
+) -> Figure:
+    """Loss before any update by m, a panel for target and for source rows; D(m) on the right."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
+    for ax, (rows, by_size) in zip(axes, looks_at.items(), strict=True):
+        sizes = list(by_size)
+        modes = {"batch": "training mode", "source": "frozen, source", "target": "frozen, target"}
+        for name, look in looks(modes.values()).items():
+            mode = next(key for key, title in modes.items() if title == name)
+            losses = [by_size[m][mode] for m in sizes]
+            ax.plot(sizes, losses, look.marker, ls=look.linestyle, color=look.color, label=name)
+        right = ax.twinx()
+        right.plot(sizes, [distances[m] for m in sizes], color=COLORS["neutral"], ls=":")
+        right.set_ylim(0, 1)
+        right.tick_params(labelright=ax is axes[1])
+        right.grid(False)
+        ax.set(xscale="log", title=f"{rows} rows", xlabel="rows in a batch, $m$")
+        ax.set_xticks(sizes, [str(m) for m in sizes])
+        ax.minorticks_off()
+        if ax is axes[1]:
+            right.set_ylabel("noise $D(m)$ (dotted)")
+    axes[0].set_ylabel("loss before any step")
+    axes[0].legend()
+    fig.suptitle(
+        "Training mode alone raises the loss, as the noise of the batch does", x=0.01, ha="left"
+    )
+    return fig
+
+
+def subsets(scores: Mapping[tuple[str, int], Interval]) -> Figure:
+    """Accuracy by what is tuned, one kind of dots for each number of labels."""
+    names = list(dict.fromkeys(name for name, _ in scores))
+    labels = list(dict.fromkeys(n for _, n in scores))
+    fig, ax = plt.subplots(figsize=(6.4, 3.0))
+    for place, n in enumerate(labels):
+        middle = np.array([scores[name, n].estimate for name in names])
+        ends = np.array(
+            [[i.estimate - i.low, i.high - i.estimate] for i in (scores[k, n] for k in names)]
+        )
+        color = (COLORS["measured"], COLORS["theory"], COLORS["running"])[place % 3]
+        rows = np.arange(len(names)) + 0.14 * place
+        dots: Any = {"marker": MARKERS[place % 6], "ls": "none", "color": color}
+        ax.errorbar(middle, rows, xerr=ends.T, label=f"{n} labels", **dots)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(False, axis="y")
+    ax.set(xlabel="accuracy on the target (percent)")
+    ax.set_title("With more labels γ and β alone fall behind")
+    ax.legend()
+    return fig
+
+
+def entropy(found: Mapping[tuple[float, str], Mapping[str, Stream]]) -> Figure:
+    """Change of accuracy by pass, a panel a rate, after one sorted pass as dots; and entropy."""
+    rates = list(dict.fromkeys(rate for rate, _ in found))
+    look = looks(dict.fromkeys(name for _, name in found))
+    fig, axes = plt.subplots(1, len(rates) + 1, figsize=(7.4, 3.4))
+    for (rate, name), streams in found.items():
+        ax, mixed, style = axes[rates.index(rate)], streams["mixed"], look[name]
+        change = {kind: (v.accuracy - v.accuracy[0]).mean(1) for kind, v in streams.items()}
+        passes = np.arange(len(mixed.accuracy))
+        line: Any = {"ls": style.linestyle, "label": name}
+        ax.plot(passes, change["mixed"], color=style.color, **line)
+        ax.plot([1], change["sorted"][-1:], style.marker, color=style.color)
+        if rate == rates[0]:
+            axes[-1].plot(passes, mixed.entropy.mean(1), color=style.color, **line)
+        ax.set_title(f"rate {rate:g}", fontsize=10)
+    for ax in axes[:-1]:
+        ax.axhline(0, color=COLORS["neutral"], lw=1)
+        ax.set_yscale("symlog", linthresh=2)
+        ticks = [-20, -10, -5, -2, -1, 0, 1, 2]
+        ax.set_yticks(ticks, [f"{tick}".replace("-", "−") for tick in ticks])
+        ax.minorticks_off()
+    axes[0].set_ylabel("accuracy against the start (points)")
+    axes[-1].set_title(f"entropy (nats), rate {rates[0]:g}", fontsize=10)
+    axes[-1].set_ylim(0, None)
+    axes[-1].legend(fontsize=8)
+    fig.supxlabel("passes over the target", size=10.5)
+    title = "Entropy falls all the way; accuracy does not follow (dots: one sorted pass)"
+    fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+def photographs(cosines: pd.DataFrame, borders: pd.DataFrame) -> Figure:
+    """Cosine to the clean crop, stored and target statistics; and with the padding changed."""
+    fig, ax = plt.subplots(figsize=(6.8, 3.2))
+    names = [name for name in dict.fromkeys(cosines["corruption"]) if name != "clean"]
+    rows = [*names, "dark, tiny ε", "dark, tiny ε,\nborder too"]
+    kinds = {"stored": COLORS["running"], "target": COLORS["theory"]}
+    for place, network in enumerate(dict.fromkeys(cosines["network"])):
+        for kind, color in kinds.items():
+            of = cosines[(cosines["network"] == network) & (cosines["statistics"] == kind)]
+            values = list(of.set_index("corruption")["cosine"][names])
+            if kind == "target":
+                values += list(borders.loc[network, ["dark", "dark, border too"]])
+            label, at = f"{network}, {kind}", np.arange(len(values)) + 0.16 * place
+            ax.plot(values, at, MARKERS[place], color=color, label=label)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(ylim=(len(rows) - 0.4, -0.5), xlabel="cosine to the clean crop, same kind of statistics")
+    ax.grid(False, axis="y")
+    ax.set_title("Exact for contrast about the padding value, lost elsewhere")
+    ax.legend()
+    return fig
