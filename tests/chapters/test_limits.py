@@ -30,6 +30,12 @@ SHORT = {  # lists as short and as small as their rules allow
         "cells": "registered", "steps": 1, "threshold": 1.0,
     },
     "misconceptions": {},
+    "transfer": {
+        "rates": [1e-6, 2e-6], "affine_rates": [1e-6], "weight_rates": [1e-6],
+        "batch_sizes": [2, 3], "first_rates": [1e-6, 2e-6, 3e-6], "labels": [2, 3],
+        "subset_rates": [1e-6], "test_sizes": [2, 64], "shifts": ["noise"],
+        "entropy_rates": [1e-6], "nets": ["lite0"],
+    },
     "trained-networks": {"nets": ["lite0"]},
 }  # fmt: skip
 LARGEST = {"chains": ["weight_mean", "r_matched"], "gradient": ["lr"]}  # what is no count

@@ -37,6 +37,19 @@ REFUSED = {
         "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), (["0", "1", "2"], "list of int")],
     },
     "misconceptions": {"seeds": [(7, "one in")]},
+    "transfer": {
+        "rates": [([0.1], "at least 2"), ([0.1, 0.01], ASCENDING), ([0.0, 0.1], "one in")],
+        "affine_rates": [([], "a list with entries"), (["1"], "list of float")],
+        "weight_rates": [([0.1, 0.1], ASCENDING)],
+        "batch_sizes": [([1, 2], "one in"), ([2], "at least 2")],
+        "first_rates": [([0.01, 0.05], "at least 3")],
+        "labels": [([20, 201], "one in"), ([200, 20], ASCENDING)],
+        "subset_rates": [([11.0], "one in")],
+        "test_sizes": [([4, 16], "64 among them"), ([64, 4], ASCENDING)],
+        "entropy_rates": [([-1.0], "one in")],
+        "shifts": [(["nose"], "did you mean 'noise'"), (["blur", "blur"], "each name once")],
+        "nets": [(["lite9"], "one in")],
+    },
     "trained_networks": {"nets": [([], "a list"), (["lite0", "lite0"], "once"), (["lite3"], "")]},
 }
 

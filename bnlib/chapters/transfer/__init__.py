@@ -117,12 +117,11 @@ def first_steps(given: Settings, at: Start) -> Section:
             row |= {f"{k}, first steps": v[place].mean() for k, v in first.items()}
             row |= {f"{k}, worst": measure.worst(a.loss)[place].mean() for k, a in arm.items()}
             rows.append(row)
-    records = {f"frozen-gain-{m}": gap for m, gap in gaps["source"].items()}
-    records |= {f"target-gain-{m}": gap for m, gap in gaps["target"].items()}
-    last = given.batch_sizes[0]
-    ends = {"noise-first": looks["source"][last], "noise-target": looks["target"][last]}
-    for name, looked in ends.items():
-        records |= {f"{name}-{mode}": float(v.mean()) for mode, v in looked.items()}
+    records, few = {}, given.batch_sizes[0]
+    for name, m in (("few", few), ("many", given.batch_sizes[-1])):
+        records |= {f"rows-{name}": m, f"frozen-gain-{name}": gaps["source"][m]}
+    for name, modes in means.items():
+        records |= {f"loss-{name}-{mode}": float(v) for mode, v in modes[few].items()}
     sizes = {m: gaussian_error(m) for m in given.batch_sizes}
     return Section(
         values=arms,

@@ -1,0 +1,180 @@
+"""Rows, shifts, tuning and entropy of the chapter on transfer, against independent computation."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlib import training
+from bnlib.chapters.transfer import domains, exact, measure
+from bnlib.networks.seed_batched import SeedBatchedMLP
+
+SEEDS = range(2)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return domains.source("mnist", SEEDS, steps=30)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return domains.shifted("none", SEEDS)
+
+
+def test_small_digits_keep_their_ink_and_lose_the_margin():
+    box = np.zeros((1, 28, 28))
+    box[0, 4:24, 4:24] = 0.5
+    np.testing.assert_allclose(domains.small(box.reshape(1, -1)), 0.5)
+    margin = np.ones((1, 28, 28))
+    margin[0, 4:24, 4:24] = 0
+    assert domains.small(margin.reshape(1, -1)).max() == 0
+    dot = np.zeros((1, 28, 28))
+    dot[0, 4:9, 4:9] = 1  # five pixels of twenty are two of eight
+    small = domains.small(dot.reshape(1, -1)).reshape(8, 8)
+    assert small[:2, :2].min() > 0.9
+    assert small[3:, :].max() == small[:, 3:].max() == 0
+
+
+def test_uses_of_rows_do_not_overlap_and_no_source_row_is_a_target_row(clean):
+    digits = domains.target("digits", SEEDS)
+    assert digits.x.shape[1] + digits.x_aside.shape[1] + digits.x_test.shape[1] == 1797
+    split = domains.splits("mnist", SEEDS)[0]
+    kept = {row.tobytes() for row in split.x_train.astype(np.float32)}
+    tested = torch.cat([clean.x, clean.x_aside, clean.x_test], 1)[0].numpy()
+    assert len(tested) == 2000
+    assert sum(row.tobytes() in kept for row in tested) == 0
+
+
+def test_rotation_turns_about_the_mean_and_keeps_distances():
+    x = np.random.default_rng(0).normal(size=(200, 64))
+    turned = domains.SHIFTS["rotation"](x, np.random.default_rng(1))
+    np.testing.assert_allclose(turned.mean(0), x.mean(0), atol=1e-12)
+    before, after = (np.linalg.norm(v - v.mean(0), axis=1) for v in (x, turned))
+    np.testing.assert_allclose(after, before)
+    assert np.abs(turned - x).max() > 1
+
+
+def test_blur_is_the_mean_over_three_by_three():
+    x = np.random.default_rng(0).random((2, 64))
+    blurred = domains.SHIFTS["blur"](x, np.random.default_rng(1)).reshape(2, 8, 8)
+    np.testing.assert_allclose(blurred[1, 3, 4], x.reshape(2, 8, 8)[1, 2:5, 3:6].mean())
+    np.testing.assert_allclose(blurred[0, 0, 0], x.reshape(2, 8, 8)[0, :2, :2].sum() / 9)
+
+
+def test_a_contrast_is_undone_at_eps_0_and_seen_by_other_statistics(source, clean):
+    found = exact.contrast(source, clean.x_test[:, :200])
+    assert found.exact < 1e-11
+    assert found.eps_law < 1e-12 < found.stored_eps < 0.01
+    assert found.source > 0.5
+    assert found.dead == 0
+
+
+def test_a_rotation_is_not_undone(source, clean):
+    rows = domains.shifted("rotation", SEEDS).x_test[:, :200].double()
+    net = exact.in_double(source, eps=0.0)
+    own = [
+        net.forward(net.params, x, stats=net.recalibrate(x)) for x in (clean.x_test.double(), rows)
+    ]
+    assert (own[0][:, :200] - own[1]).abs().max() > 0.5 * own[0].std()
+
+
+def test_other_statistics_with_their_constants_are_the_same_function(source):
+    gaps = exact.same_function(source, domains.target("digits", SEEDS).x)
+    assert max(gaps.values()) < 1e-12
+
+
+def test_frozen_at_random_trains_like_the_plain_network_unless_gamma_and_beta_move(clean):
+    gaps = exact.frozen_at_random(SEEDS, clean, eps=0.3)
+    assert gaps.function < 1e-12
+    assert gaps.path < 1e-10 < gaps.tuned
+
+
+def test_a_rate_beside_others_gives_what_it_gives_alone(source, clean):
+    rows = clean.first(40)
+    pair = measure.tune(source, rows, [0.01, 0.1], measure.AFFINE, batch=8, steps=5)
+    alone = measure.tune(source, rows, [0.1], measure.AFFINE, batch=8, steps=5)
+    np.testing.assert_allclose(pair.loss[:, 1], alone.loss[:, 0], rtol=1e-4)
+    assert pair.test.shape == (2, 2)
+    assert np.abs(pair.loss[-1, 0] - pair.loss[-1, 1]).max() > 1e-3
+
+
+def test_tuning_leaves_the_source_as_it_was_and_moves_what_it_names(source, clean):
+    before = {name: value.clone() for name, value in source.net.params.items()}
+    measure.tune(source, clean.first(40), [0.1], measure.WEIGHTS, batch=8, steps=3)
+    measure.negated(source)
+    assert all(torch.equal(before[name], value) for name, value in source.net.params.items())
+
+
+def test_an_arm_takes_the_rate_that_is_best_aside_and_marks_an_edge():
+    stable = np.array([[True, True], [True, False], [False, False]])
+    aside = np.array([[1.0, 2.0], [5.0, 1.0], [2.0, 2.0]])
+    arm = measure.Arm((0.1, 1.0, 10.0), aside, 10 * aside, stable, np.zeros((1, 3, 2)))
+    assert arm.rate == "1"
+    assert arm.accuracy.tolist() == [50.0, 10.0]
+    assert arm.largest_stable.tolist() == [1, 0]
+    assert arm._replace(aside=-aside).rate == "0.1*"
+
+
+def test_a_sorted_stream_holds_one_class_a_batch_as_far_as_it_can():
+    y = torch.tensor([[2, 0, 1, 1, 0, 2, 0]])
+    order = measure.sorted_order(y, 3)
+    assert y[0][order[:, 0]].tolist() == [[0, 0, 0], [1, 1, 2]]
+
+
+def test_entropy_is_that_of_the_softmax_and_falls_with_scale_by_its_law():
+    z = torch.randn(1, 1, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    p = z.softmax(-1)
+    torch.testing.assert_close(measure.entropy(z), -(p * p.log()).sum(-1)[:, 0])
+    c = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(measure.entropy(c * z).sum(), c)
+    p = (1.3 * z).softmax(-1)
+    variance = (p * z**2).sum() - (p * z).sum() ** 2
+    torch.testing.assert_close(slope, -1.3 * variance)
+
+
+def test_entropy_minimization_moves_gamma_and_beta_of_a_copy_and_lowers_entropy(source, clean):
+    before = {name: value.clone() for name, value in source.net.params.items()}
+    x, y = clean.x_test[:, :256], clean.y_test[:, :256]
+    order = torch.arange(256).reshape(4, 1, 64).expand(4, 2, 64)
+    found = measure.minimize_entropy(source, x, y, order, rate=0.1, every=2)
+    assert found.accuracy.shape == (3, 2)
+    assert (np.diff(found.entropy, axis=0) < 0).all()
+    assert all(torch.equal(before[name], value) for name, value in source.net.params.items())
+
+
+def test_companions_matter_in_training_mode_only(source, clean):
+    scores = measure.companions(source, clean, [64])
+    assert (scores["random"] - scores["sorted"]).min() > 10
+    stored = training.accuracy(source.net, clean.x_test, clean.y_test, stats=source.stats)
+    assert (100 * stored - scores["sorted"]).min() > 10
+
+
+def test_the_first_losses_are_those_of_the_batches_that_training_sees(source, clean):
+    looked = measure.first_losses(source, clean, 8)
+    arm = measure.tune(source, clean, [1e-9], measure.AFFINE, batch=8, steps=10)
+    np.testing.assert_allclose(looked["source"][:10], arm.loss[:, 0], rtol=1e-3)
+    assert looked["batch"].mean() > looked["source"].mean()
+
+
+def test_a_cosine_forgets_what_all_crops_and_all_classes_share():
+    z = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
+    moved = 3 * z + torch.randn(9) + torch.randn(5, 1)
+    assert exact.cosine(z, moved) == pytest.approx(1, abs=1e-6)
+    assert abs(exact.cosine(z, z.flip(0))) < 0.9
+
+
+def test_random_masks_train_as_many_numbers_as_gamma_and_beta(source, monkeypatch):
+    seen = {}
+
+    def train(net, *_, masks, **__):
+        seen.update(masks or {})
+        raise InterruptedError
+
+    monkeypatch.setattr(training, "train", train)
+    rows = domains.target("digits", SEEDS)
+    with pytest.raises(InterruptedError):
+        measure.tune(source, rows, [0.1], measure.HIDDEN, random=512)
+    counts = sum(mask[0].sum() for mask in seen.values())
+    net: SeedBatchedMLP = source.net
+    affine = sum(net.params[f"{kind}{i}"][0].numel() for kind in measure.AFFINE for i in (1, 2))
+    assert int(counts) == affine == 512
