@@ -4,6 +4,7 @@ The directive `downloads` stands for links to what belongs to the whole book; a 
 links at its end.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -40,9 +41,10 @@ def ship(app: Sphinx, builder: Any) -> None:
     results = {chapter.slug: _results(chapter, register) for chapter in book}
     folder = html / downloads.FOLDER
     for chapter in book:
-        executed, source = f"{nbformat.writes(chapter.ready)}\n", chapter.path.read_text("utf-8")
-        store.write_atomically(folder / f"{chapter.slug}-executed.ipynb", executed)
-        store.write_atomically(folder / f"{chapter.slug}.ipynb", source)
+        files = {"-executed": chapter.ready, "": nb.read(chapter.path)}
+        for kind, notebook in files.items():
+            text = nbformat.writes(_introduced(app, notebook, chapter.slug))
+            store.write_atomically(folder / f"{chapter.slug}{kind}.ipynb", f"{text}\n")
         store.write_atomically(folder / f"{chapter.slug}.json", _json(app, results[chapter.slug]))
     store.write_atomically(folder / downloads.ALL_RESULTS, _json(app, {"chapters": results}))
     for path in downloads.printed(html):
@@ -72,6 +74,21 @@ def finish(app: Sphinx, error: Exception | None) -> None:
         executed = html / downloads.FOLDER / f"{chapter.slug}-executed.ipynb"
         shutil.copyfile(executed, html / "_sources" / f"{chapter.docname}.ipynb")
     downloads.link_book(html)
+
+
+def _introduced(app: Sphinx, notebook: Any, slug: str) -> Any:
+    """The notebook with a first cell that says where it is from and what its code needs."""
+    options = app.config.html_theme_options
+    where = f"`git clone {url}`" if (url := options.get("repository_url")) else "get its source"
+    package = app.config.book_package
+    text = (
+        f"*Chapter `{slug}` of the book “{app.config.project}”. Its code imports `{package}`, the "
+        f"library that comes with the book: {where}, and in that folder run "
+        "`pip install -c requirements.lock -e \".[book]\"`.*"
+    )
+    whole = copy.deepcopy(notebook)
+    whole.cells.insert(0, nbformat.v4.new_markdown_cell(text, id="about-this-file"))
+    return whole
 
 
 def _results(chapter: chapters.Chapter, register: list[dict[str, Any]]) -> dict[str, Any]:

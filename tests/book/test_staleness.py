@@ -208,6 +208,9 @@ def test_each_chapter_ships_its_notebooks_and_results_and_links_them(book):
         "verdict": "holds",
         "evidence": "The number is 2.5.",
     }
+    for kind in ("-executed", ""):
+        first = json.loads((html / f"downloads/direct{kind}.ipynb").read_text())["cells"][0]
+        assert "pip install -c requirements.lock" in "".join(first["source"])
     together = json.loads((html / "downloads/all-results.json").read_text())
     assert set(together["chapters"]) == {"direct", "indirect", "apart"}
     assert together["chapters"]["direct"]["records"] == direct["records"]
