@@ -130,6 +130,11 @@ def test_entropy_helps_where_half_of_the_shifts_gain(helped, expected):
     assert decide.tent_helps(mixed).verdict == expected
 
 
+def test_a_gain_within_its_noise_does_not_count():
+    noisy = stream(50, 50.5)._replace(accuracy=np.array([seeds(50, 0.0), seeds(50.5, 1.0)]))
+    assert decide.tent_helps({"a": noisy}).verdict == "fails"
+
+
 @pytest.mark.parametrize(
     ("ends", "sorted_end", "entropy", "expected"),
     [
