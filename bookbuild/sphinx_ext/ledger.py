@@ -108,9 +108,11 @@ class Ledger(SphinxDirective):
     def _measured(self, entry: Entry) -> list[nodes.Node]:
         words = entry.found.get("evidence", entry.problem)
         evidence = nodes.paragraph("", words, classes=["ledger-evidence"])
-        rule = self._text(f"Decided by: {entry.claim['rule']}", "ledger-rule")
+        rule = self._text(entry.claim["rule"], "ledger-rule")
+        opening = '<details class="ledger-how"><summary>Decided by</summary>'
+        how = [nodes.raw("", text, format="html") for text in (opening, "</details>")]
         chapter = self._text(f"{{doc}}`/{entry.docname}`", "ledger-chapter")
-        return [evidence, *rule, *(chapter if entry.docname else [])]
+        return [evidence, how[0], *rule, how[1], *(chapter if entry.docname else [])]
 
     def _text(self, text: str, name: str) -> list[nodes.Node]:
         """Markup of the page, whose formulas and citations work, as paragraphs of a class."""

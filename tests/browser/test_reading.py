@@ -38,6 +38,25 @@ def test_search_lists_pages_with_the_words_around_the_hit(visit, site, served):
     assert window.complaints == []
 
 
+def test_the_ledger_is_narrowed_down_by_words_chapter_and_verdict(visit):
+    page = visit().open("book/claims")
+    rows, told = (
+        page.locator("table.ledger tbody tr:visible"),
+        page.locator(".ledger-filter output"),
+    )
+    whole = rows.count()
+    assert told.inner_text() == f"{whole} of {whole} claims"
+    page.get_by_label("Verdict").select_option("fails")
+    failed = rows.count()
+    assert 0 < failed < whole
+    assert set(rows.locator(".verdict").all_inner_texts()) == {"fails"}
+    page.get_by_label("Chapter").select_option("Identity")
+    assert 0 < rows.count() < failed
+    page.get_by_label("Words").fill("no such words anywhere")
+    assert rows.count() == 0
+    assert told.inner_text() == f"0 of {whole} claims"
+
+
 @pytest.mark.slow
 def test_a_page_in_a_folder_has_the_layout_of_the_served_one(visit, site):
     looks = []
