@@ -36,6 +36,9 @@ SHORT = {  # lists as short and as small as their rules allow
         "subset_rates": [1e-6], "test_sizes": [2, 64], "shifts": ["noise"],
         "entropy_rates": [1e-6], "nets": ["lite0"],
     },
+    "residual": {
+        "depths": [2], "arms": ["one", "zero"], "rates": [-20, -19, -18], "nets": ["lite0"],
+    },
     "trained-networks": {"nets": ["lite0"]},
 }  # fmt: skip
 LARGEST = {"chains": ["weight_mean", "r_matched"], "gradient": ["lr"]}  # what is no count

@@ -50,6 +50,14 @@ REFUSED = {
         "shifts": [(["nose"], "did you mean 'noise'"), (["blur", "blur"], "each name once")],
         "nets": [(["lite9"], "one in")],
     },
+    "residual": {
+        "arms": [(["one"], "one and zero among them"), (["one", "zero", "zeroo"], "did you mean")],
+        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), ([-1, 0, 11], "one in")],
+        "depths": [([8, 4], ASCENDING), ([1, 4], "one in"), ([4.0], "list of int")],
+        "nets": [(["lite3"], ""), (["lite0", "lite0"], "once")],
+        "decay": [(1.5, "one in"), ("none", "float")],
+        "blocks": [(1, "one in"), (True, "int")],
+    },
     "trained_networks": {"nets": [([], "a list"), (["lite0", "lite0"], "once"), (["lite3"], "")]},
 }
 

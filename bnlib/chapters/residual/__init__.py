@@ -4,6 +4,7 @@ block learns, what it gains, and whether it stays near the identity.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,18 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bnlib import laws, parameters, statistics, stored
+from bnlib import laws, parameters, statistics
 from bnlib.chapters.residual import decide, figures, measure, trained
-from bnlib.chapters.residual.stored import FOUR, FULL, HERE, LONG, REGISTER
+from bnlib.chapters.residual.stored import FOUR, FULL, HERE, REGISTER
 from bnlib.chapters.residual.trained import Cell
 from bnlib.networks import efficientnet
 from bnlib.networks.residual import ARMS
 from bnlib.parameters import ascending, expect, names, parameter
 from bnlib.results import Section, recorded
 from bnlib.statistics import Interval, mean_interval, paired_difference, rows_with
+from bnlib.stored import content
 from bnlib.training import one_thread
 
-DIGESTS = {"register": "0", "full": "0"}
+DIGESTS = {"register": "17108c77777fbd8c", "full": "5e5874cc6ab9a5fd"}
 LITES = ("lite0", "lite1", "lite2")
 LEAST_AGREEMENT = 0.9  # share of rates that must lie within one step of the stored table's
 HERO = {
@@ -48,16 +50,16 @@ class Settings(parameters.Settings):
     coin_seeds: int = parameter(200, 2, 2000)
     width: int = parameter(128, 8, 512)
     depths: list = parameter([4, 8, 16], 2, 64, rule=ascending)
-    start_seeds: int = parameter(8, 2, 100)
+    start_seeds: int = parameter(4, 2, 100)
     arms: list = parameter(
         ["one", "zero", "root", "skip-init"], rule=names(ARMS, among=["one", "zero"])
     )
     rates: list = parameter([*range(-7, 4)], -20, 10, rule=_powers)
     rate_blocks: int = parameter(16, 2, 64)
-    rate_seeds: int = parameter(4, 2, 100)
+    rate_seeds: int = parameter(2, 2, 100)
     steps: int = parameter(80, 2, 100_000)
-    long_seeds: int = parameter(6, 2, 100)
-    long_steps: int = parameter(300, 2, 100_000)
+    long_seeds: int = parameter(4, 2, 100)
+    long_steps: int = parameter(150, 2, 100_000)
     decay: float = parameter(5e-4, 0.0, 1.0)
     nets: list = parameter(["lite0", "lite1", "lite2"], choices=LITES, rule=names(LITES))
     crops: int = parameter(8, 1, 100)
@@ -225,19 +227,16 @@ class Plan(NamedTuple):
 
 def read(name: str, kind: str) -> bytes:
     """A stored file of the chapter, if it is the one that the page was written about."""
-    return stored.content(HERE / name, DIGESTS[kind])
+    return content(HERE / name, DIGESTS[kind])
 
 
 def register(given: Settings) -> Section:
     """What was written down before anything was trained, and the stored table."""
     text = read(REGISTER, "register").decode()
-    table = stored.table(HERE / "full.json", DIGESTS["full"])
+    table = json.loads(read("full.json", "full"))
     rates, lives = (pd.DataFrame(table[part]) for part in ("rates", "lives"))
-    usual = {name: how["steps"] for name, how in FULL["cells"].items()}
-    rates["cell"] = [
-        f"{dataset}, {form}, {blocks}" + f", {steps} steps" * (steps != usual[dataset])
-        for dataset, form, blocks, steps in rates[list(Cell._fields)].to_numpy()
-    ]
+    place = rates[["dataset", "form", "blocks"]].astype(str)
+    rates["cell"] = place.agg(", ".join, axis=1)
     return Section(values=Plan(text, rates.set_index(["cell", "arm"]), lives))
 
 
@@ -245,8 +244,7 @@ def register(given: Settings) -> Section:
 def rates(given: Settings, plan: Plan) -> Section:
     """What closed blocks do to the largest rate and to the best loss: stored, and this run's."""
     table, powers = plan.rates, [2.0**power for power in given.rates]
-    names_of_cells = table.index.get_level_values("cell")
-    every = [name for name in names_of_cells.unique() if "steps" not in name]
+    every = list(table.index.get_level_values("cell").unique())
     deep = [name for name in every if name.endswith(f" {decide.DEEP}")]
     closed, bare = (decide.over_cells(table, (arm, "one"), every) for arm in ("zero", "no-blocks"))
     gain = decide.over_cells(table, ("zero", "one"), deep, "max_stable")
@@ -257,14 +255,12 @@ def rates(given: Settings, plan: Plan) -> Section:
             runs[form, arm] = trained.at_rates(cell, arm, range(given.rate_seeds), powers)
     here = pd.DataFrame({" ".join(key): _medians(run) for key, run in runs.items()}).T
     shown = pd.DataFrame({" ".join(key): _medians(table.loc[key]) for key in table.index}).T
-    steps = LONG * FULL["cells"]["digits"]["steps"]
     edge = np.concatenate([np.array(row, dtype=float) for row in table["edge"]])
     panels = {
         form: {arm: table.loc[(f"digits, {form}, {decide.DEEP}", arm), "curve"] for arm in FOUR}
         for form in ("stream", "v1", "v1-head")
     }
     stored_rates = 2.0 ** np.arange(FULL["powers"][0], FULL["powers"][1] + 1)
-    longer = decide.pair(table, f"digits, stream, 16, {steps} steps", ("zero", "one"))
     numbers: dict[str, Any] = {
         "cells": len(every),
         "worse-cells": int((closed.low > 0).sum()),
@@ -272,7 +268,6 @@ def rates(given: Settings, plan: Plan) -> Section:
         "rate-stream": gain.loc["digits, stream, 16", "estimate"],
         "rate-v1": gain.loc["digits, v1, 16", "estimate"],
         "rate-v1-head": gain.loc["digits, v1-head, 16", "estimate"],
-        "longer-ratio": float(np.exp(longer.estimate)),
     }
     percent = {"edge": 100 * edge.mean()} | _agreement(given, runs, table)
     return Section(
@@ -337,11 +332,10 @@ class Lives(NamedTuple):
 @one_thread()
 def lives(given: Settings, plan: Plan) -> Section:
     """Networks over time: does a block that started closed stay near the identity?"""
-    frame, (steps, blocks) = plan.lives, (FULL["life"]["steps"], FULL["life"]["blocks"])
+    frame = plan.lives
 
-    def row(dataset: str, arm: str, decay: float = 0.0, times: int = 1) -> Any:
-        found = rows_with(frame, dataset=dataset, arm=arm, decay=decay, steps=steps * times)
-        return found.iloc[0]
+    def row(dataset: str, arm: str, decay: float = 0.0) -> Any:
+        return rows_with(frame, dataset=dataset, arm=arm, decay=decay).iloc[0]
 
     def ratio(above: Any, below: Any) -> Interval:
         gap = paired_difference(np.log(above.nu), np.log(below.nu))
@@ -370,7 +364,7 @@ def lives(given: Settings, plan: Plan) -> Section:
         for d in wide
     }
     lines = {
-        (r.dataset, r.steps, r.arm, r.decay): {
+        (r.dataset, r.arm, r.decay): {
             "loss": np.median(r.loss),
             "ν": np.median(r.nu),
             "γ < 0": r.negative / r.channels if r.channels else np.nan,
@@ -381,16 +375,14 @@ def lives(given: Settings, plan: Plan) -> Section:
         for _, r in frame.iterrows()
     }
     table = pd.DataFrame.from_dict(lines, orient="index").round(3)
-    table.index = pd.MultiIndex.from_tuples(lines, names=["data", "steps", "arm", "decay"])
+    table.index = pd.MultiIndex.from_tuples(lines, names=["data", "arm", "decay"])
     numbers: dict[str, Any] = {
-        "blocks-followed": blocks,
+        "blocks-followed": FULL["life"]["blocks"],
         "nu-digits": nu["digits"],
         "nu-mnist1d": nu["mnist1d"],
         "nu-run-zero": here["zero"],
         "nu-run-one": here["one"],
         "nu-run-decay": here["zero, decay"],
-        "nu-longer": float(np.median(row("digits", "zero", times=FULL["longer"]).nu)),
-        "nu-longer-one": float(np.median(row("digits", "one", times=FULL["longer"]).nu)),
         "removed-zero": float(np.median(row("digits", "zero").removed)),
         "removed-one": float(np.median(row("digits", "one").removed)),
         "depth-trained-zero": float(np.median(row("digits", "zero").depth)),
@@ -423,14 +415,14 @@ def shipped(given: Settings, followed: Lives) -> Section:
         for name, f in skips.items()
     }
     first = given.nets[0]
-    seen = trained.on_photographs(states[first], given.crops, 0)
-    table = skips[first].set_index("norm").join(seen, rsuffix=" on crops")
-    near = (table["share"] / table["share on crops"] - 1).abs() <= 0.25
+    seen = trained.on_photographs(states[first], given.crops, 0).add_suffix(", crops")
+    table = skips[first].set_index("norm").join(seen)
+    near = (table["share"] / table["share, crops"] - 1).abs() <= 0.25
     gamma = np.concatenate([states[first][f"{norm}.weight"].numpy() for norm in table.index])
     ours = {"0": "zero", "1": "one"}
     samples = {f"ours, from {n}": followed.runs[arm].gamma.ravel() for n, arm in ours.items()}
     samples[f"EfficientNet-{first.title()}"] = gamma
-    shown = table[["stage", "k", "share", "nu", "share on crops", "nu on crops", "correlation"]]
+    shown = table[["stage", "k", "share", "nu", *seen]]
     return Section(
         records=recorded(
             {
@@ -442,7 +434,7 @@ def shipped(given: Settings, followed: Lives) -> Section:
         + recorded(
             {
                 "nu-shipped": table["nu"].median(),
-                "correlation-crops": seen.correlation.abs().max(),
+                "correlation-crops": seen["correlation, crops"].abs().max(),
             }
         ),
         claims=(decide.shipped_share(skips), decide.shipped_zero(signs)),

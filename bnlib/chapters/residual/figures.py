@@ -138,7 +138,11 @@ def sizes(lives: Mapping[str, Mapping[str, tuple[Sequence[int], Any]]]) -> Figur
         ax.set(yscale="log", xlabel="step", title=dataset)
         ax.legend(fontsize=7)
     axes[0].set_ylabel(r"size of the branch / its input, $\nu$")
-    fig.suptitle("Blocks that start closed do not stay near the identity", x=0.01, ha="left")
+    fig.suptitle(
+        "Blocks that start closed open, and stay smaller than those that start open",
+        x=0.01,
+        ha="left",
+    )
     return fig
 
 

@@ -25,7 +25,6 @@ from bnlib.training import one_thread
 HERE = Path(__file__).parent
 REGISTER = "register.toml"
 FOUR, MORE = ("one", "zero", "root", "no-blocks"), ("scalar", "skip-init", "fixup")
-LONG = 2  # times as many steps, for one cell that shows what a budget decides
 FULL: dict[str, Any] = {
     "seeds": 10,
     "convolution_seeds": 5,
@@ -33,24 +32,25 @@ FULL: dict[str, Any] = {
     "cells": {
         "digits": {"steps": 80, "forms": ["stream", "v1", "v1-head"], "blocks": [4, 16]},
         "mnist1d": {"steps": 160, "forms": ["stream", "v1"], "blocks": [4, 16]},
-        CONVOLUTION: {"steps": 100, "forms": ["stream", "v1"], "blocks": [6]},
+        CONVOLUTION: {
+            "steps": 100,
+            "forms": ["stream"],
+            "blocks": [6],
+        },  # v1 is registered, and not run
     },
     "life": {"blocks": 8, "steps": 400, "arms": ["one", "zero", "root", "skip-init"]},
     "decays": [5e-4, 5e-3, 5e-2],
-    "longer": 4,  # lives of arms one and zero on digits, so many times as long
 }
 
 
 def cells(full: Mapping[str, Any] = FULL) -> Iterator[tuple[Cell, str]]:
-    """Every cell with every arm of it, and the longer one last."""
+    """Every cell with every arm of it."""
     for dataset, how in full["cells"].items():
         for form in how["forms"]:
             for blocks in how["blocks"]:
                 more = MORE if form == "stream" and dataset != CONVOLUTION else ()
                 for arm in (*FOUR, *more):
                     yield Cell(dataset, form, blocks, how["steps"]), arm
-    steps = full["cells"]["digits"]["steps"] * LONG
-    yield from ((Cell("digits", "stream", 16, steps), arm) for arm in ("one", "zero", "no-blocks"))
 
 
 def lives(full: Mapping[str, Any] = FULL) -> Iterator[tuple[Cell, str, float]]:
@@ -60,8 +60,6 @@ def lives(full: Mapping[str, Any] = FULL) -> Iterator[tuple[Cell, str, float]]:
         cell = Cell(dataset, "stream", how["blocks"], how["steps"])
         yield from ((cell, arm, 0.0) for arm in how["arms"])
         yield from ((cell, "zero", decay) for decay in full["decays"])
-    longer = Cell("digits", "stream", how["blocks"], how["steps"] * full["longer"])
-    yield from ((longer, arm, 0.0) for arm in ("one", "zero"))
 
 
 @one_thread()

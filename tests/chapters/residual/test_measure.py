@@ -159,7 +159,6 @@ def test_the_stored_table_goes_on_where_it_stopped(tmp_path):
         "cells": {"digits": {"steps": 2, "forms": ["v1"], "blocks": [1]}},
         "life": {"blocks": 1, "steps": 2, "arms": ["one"]},
         "decays": [0.1],
-        "longer": 2,
     }
     path = tmp_path / "table.json"
     whole = stored.redo(path, full)
