@@ -90,6 +90,10 @@ class Spec:
         return (self.input_norm, *hidden, self.output_norm)
 
     def has_bias(self, layer: int) -> bool:
-        """Whether linear map `layer` (1..L) carries a bias: unless a norm follows it directly."""
+        """Whether linear map `layer` (1..L) carries a bias: unless what follows directly has its own.
+
+        Layer norm removes one number of each row, which is no bias; all others remove, or add, one
+        number of each unit.
+        """
         hidden_post = self.order == "post" and layer < len(self.sizes) - 1
-        return hidden_post or self.norms[layer] == "none"
+        return hidden_post or self.norms[layer] in ("none", "layer")

@@ -85,6 +85,7 @@ def test_parameters_of_each_arm_are_those_of_its_definition():
     assert {"b1", "b2", "b4", "gamma3", "beta3"} <= set(built("bn-last-hidden").params)
     assert "gamma1" not in built("bn-last-hidden").params
     assert "b1" not in built("bn").params
+    assert "b1" in built("layer-norm").params  # which removes no number of a unit
     assert set(built("bn-no-affine").params) == {"W1", "W2", "W3", "W4", "b4"}
 
 
