@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import parameters, statistics
-from bnlib.chapters.trained_networks import decide, figures, measure, toys
+from bnlib.chapters.trained_networks import decide, figures, measure, toys, witnesses
 from bnlib.data import photo_crops
 from bnlib.parameters import names, parameter
 from bnlib.results import Record, Section, recorded
@@ -183,6 +183,35 @@ def folding(given: Settings, stored: measure.Audit) -> Section:
     )
 
 
+def other_families() -> Section:
+    """Files of other families, as stored: each claim's number, and hit or miss of its prediction.
+
+    values: a sentence on which of the files are here and gave the stored numbers again.
+    """
+    register, rows = witnesses.register(), witnesses.table()
+    lacking, files = witnesses.missing(), register["files"]
+    witnesses.check(rows, [name for name in files if name not in lacking])
+    words = f"Read again: {len(files) - len(lacking)} of {len(files)} files, as stored."
+    if lacking:
+        words += f" Not here, see `make weights`: {', '.join(lacking)}."
+    hits = [row["hit"] for row in rows if "hit" in row]
+    records = [Record("witness-files", len(files)), Record("witness-hits", sum(hits))]
+    records += [Record("witness-misses", len(hits) - sum(hits))]
+    records += [Record("witness-predictions", len(hits))]
+    records.append(Record("witness-hit-rate", 100 * sum(hits) / len(hits), "percent"))
+    largest = {row["file"]: row["largest"] for row in rows if row["question"] == "beta"}
+    records += [Record(f"witness-beta-{name}", value) for name, value in largest.items()]
+    near = [row for row in rows if row["question"] == "near"]
+    records.append(Record("witness-near-largest", 100 * max(r["value"] for r in near), "percent"))
+    records.append(Record("witness-above-chance", sum(r["value"] > r["chance"] for r in near)))
+    return Section(
+        values=words,
+        records=tuple(records),
+        claims=tuple(decide.witness(name, rows, register) for name in decide.WITNESS),
+        tables={"files": decide.witness_table(rows, files)},
+    )
+
+
 def run(given: Settings) -> dict[str, Section]:
     """All sections in page order."""
     sections = {"audit": audit(given)}
@@ -193,4 +222,5 @@ def run(given: Settings) -> dict[str, Section]:
     sections["associations"] = associations(given, stored)
     sections["equilibrium"], sections["controls"] = equilibrium(given), controls(given)
     sections["shifts"] = shifts(given, stored, sections["associations"].values)
-    return sections | {"folding": folding(given, stored)}
+    sections["folding"] = folding(given, stored)
+    return sections | {"other_families": other_families()}

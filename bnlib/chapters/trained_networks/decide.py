@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -139,4 +140,86 @@ def fold_exact(table: pd.DataFrame, same_class: bool) -> Claim:
         f"Whole networks folded, {', '.join(table.index)}: float64 error {exact:.1e}; float32 "
         f"error at most {single.max():.1e} against {plain.max():.1e} of the unfolded network's own "
         f"rounding, {ratio:.2f} times at worst; argmax equal on {crops}.",
+    )
+
+
+WITNESS = {  # claim: question, and how many families decide it
+    "witness-not-identity": ("near", 3),
+    "witness-gamma-sigma": ("association", 3),
+    "witness-slope": ("slope", 3),
+    "witness-beta-proj": ("beta", 2),
+    "witness-branch-share": ("branch", 2),
+}
+FORMS = {"near": ".1%", "association": ".2f", "slope": ".2f", "beta": ".2g", "branch": ".0%"}
+
+
+def passes(row: Mapping[str, Any]) -> bool:
+    """Whether a file does what the register asks, by one row of its numbers."""
+    match row["question"]:
+        case "near":
+            return row["high"] < 0.05
+        case "association":
+            return row["low"] > 0
+        case "slope":
+            return row["low"] > 0 and row["high"] < 1
+        case "beta":
+            return row["value"] <= 0.1
+        case "branch":
+            return row["value"] >= 0.8
+        case "gates":
+            return row["low"] > 0.8 and row["error"] <= 0.1
+    raise ValueError(f"expected a question of the register, got {row['question']!r}")
+
+
+def judged(rows: Iterable[Mapping[str, Any]], register: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows; those with a prediction also say whether the file passes, and hit or miss."""
+    made = []
+    for row in rows:
+        predicted = register["predictions"].get(row["question"], {}).get(row["file"])
+        verdict = {}
+        if predicted is not None:
+            met = passes(row)
+            verdict = {"passes": met, "hit": met == predicted}
+        made.append(dict(row) | verdict)
+    return made
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """The number of a row, with its interval where it has one, and hit or miss."""
+    form = FORMS.get(row["question"], ".2f")
+    ends = f" [{row['low']:{form}}, {row['high']:{form}}]" if "low" in row else ""
+    error = f", error {row['error']:.3f}" if "error" in row else ""
+    hit = (", hit" if row["hit"] else ", miss") if "hit" in row else " (not counted)"
+    return f"{row['value']:{form}}{ends}{error}{hit}"
+
+
+def witness_table(
+    rows: Iterable[Mapping[str, Any]], files: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """A line a file: what it is, and each number with hit or miss; a dash where not asked."""
+    lines = {name: {k: files[name][k] for k in ("family", "format")} for name in files}
+    for row in rows:
+        if row["question"] != "stored":
+            lines[row["file"]][row["question"]] = told(row)
+        elif row["layers"]:
+            lines[row["file"]] |= {k: row[k] for k in ("layers", "channels")}
+        else:
+            lines[row["file"]] |= {"layers": "nothing to audit: folded"}
+    return pd.DataFrame(lines).T.fillna("–")
+
+
+def witness(name: str, rows: Iterable[Mapping[str, Any]], register: Mapping[str, Any]) -> Claim:
+    """Holds if every counted family passes, partly if some, fails if none."""
+    question, least = WITNESS[name]
+    asked = [row for row in rows if row["question"] == question and "hit" in row]
+    families: dict[str, bool] = {}
+    for row in asked:
+        family = register["files"][row["file"]]["family"]
+        families[family] = families.get(family, True) and row["passes"]
+    enough, passed = len(families) >= least, sum(families.values())
+    parts = "; ".join(f"{row['file']} {told(row)}" for row in asked)
+    return Claim(
+        name,
+        verdicts.count(families.values()) if enough else UNDECIDED,
+        f"{passed} of {len(families)} families pass. {parts}.",
     )
