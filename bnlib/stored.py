@@ -6,7 +6,9 @@ computes its table; the published one lies in the chapter's folder, and in `resu
 
 import hashlib
 import json
+import math
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,33 @@ def content(path: Path, digest: str) -> bytes:
 def table(path: Path, digest: str) -> dict[str, Any]:
     """A stored JSON table, as `content` finds it."""
     return json.loads(content(path, digest))
+
+
+def write(path: Path, table: Mapping[str, Any]) -> None:
+    """Write a table with one line a row: a change of one row is a change of one line.
+
+    A value of `table` that is a list of rows (dicts) takes a line for each; the rest one line each.
+    """
+    parts = []
+    for name, value in table.items():
+        rows = isinstance(value, list) and all(isinstance(row, dict) for row in value)
+        lines = ",\n".join(map(json.dumps, value)) if rows else ""
+        parts.append(f'"{name}": ' + (f"[\n{lines}\n]" if rows else json.dumps(value)))
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def short(value: Any, digits: int = 5) -> Any:
+    """A value with all its floats rounded to so many significant digits.
+
+    Floats that are not finite become None: JSON does not have them.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): short(each, digits) for name, each in value.items()}
+    if isinstance(value, list):
+        return [short(each, digits) for each in value]
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    return value
 
 
 def versions() -> dict[str, str]:

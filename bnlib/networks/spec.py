@@ -90,7 +90,7 @@ class Spec:
         return (self.input_norm, *hidden, self.output_norm)
 
     def has_bias(self, layer: int) -> bool:
-        """Whether linear map `layer` (1..L) carries a bias: unless what follows directly has its own.
+        """Whether linear map `layer` (1..L) carries a bias: unless what follows has its own.
 
         Layer norm removes one number of each row, which is no bias; all others remove, or add, one
         number of each unit.

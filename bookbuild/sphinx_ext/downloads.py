@@ -84,7 +84,7 @@ def _introduced(app: Sphinx, notebook: Any, slug: str) -> Any:
     text = (
         f"*Chapter `{slug}` of the book “{app.config.project}”. Its code imports `{package}`, the "
         f"library that comes with the book: {where}, and in that folder run "
-        "`pip install -c requirements.lock -e \".[book]\"`.*"
+        '`pip install -c requirements.lock -e ".[book]"`.*'
     )
     whole = copy.deepcopy(notebook)
     whole.cells.insert(0, nbformat.v4.new_markdown_cell(text, id="about-this-file"))

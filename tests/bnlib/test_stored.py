@@ -44,3 +44,23 @@ def test_an_unfinished_table_goes_on_only_under_the_same_head(tmp_path):
 
 def test_versions_name_what_computes():
     assert {"numpy", "torch", "python"} <= set(stored.versions())
+
+
+def test_numbers_of_a_table_are_short_and_json_has_no_infinity():
+    short = stored.short({"x": [1.23456789, float("inf"), True, 3, "a"], "y": {"z": 2.0}})
+    assert short == {"x": [1.2346, None, True, 3, "a"], "y": {"z": 2.0}}
+
+
+def test_a_table_has_a_line_for_each_row(tmp_path):
+    path, table = tmp_path / "t.json", {"seeds": 3, "powers": [-1, 2], "rows": [{"a": 1}, {"a": 2}]}
+    stored.write(path, table)
+    assert json.loads(path.read_text()) == table
+    assert path.read_text().splitlines()[1:] == [
+        '"seeds": 3,',
+        '"powers": [-1, 2],',
+        '"rows": [',
+        '{"a": 1},',
+        '{"a": 2}',
+        "]",
+        "}",
+    ]

@@ -14,8 +14,6 @@ from bnlib import stored
 from bnlib.chapters import covariate_shift as chapter
 from bnlib.results import collect
 
-DIGITS = 5  # significant ones kept
-
 
 def keep(path: str | Path, given: chapter.Settings) -> dict[str, Any]:
     """Run the chapter and write its table to `path`, one line a claim and a record."""
@@ -25,7 +23,7 @@ def keep(path: str | Path, given: chapter.Settings) -> dict[str, Any]:
         "claims": {
             k: {"verdict": c["verdict"], "evidence": c["evidence"]} for k, c in claims.items()
         },
-        "records": {k: _short(record["value"]) for k, record in records.items()},
+        "records": {k: stored.short(record["value"]) for k, record in records.items()},
     }
     parts = [f'"{name}": {json.dumps(value)}' for name, value in heads.items()]
     for name, values in rows.items():
@@ -33,10 +31,6 @@ def keep(path: str | Path, given: chapter.Settings) -> dict[str, Any]:
         parts.append(f'"{name}": {{\n{lines}\n}}')
     Path(path).write_text("{\n" + ",\n".join(parts) + "\n}\n")
     return heads | rows
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

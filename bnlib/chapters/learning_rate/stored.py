@@ -9,8 +9,6 @@ compute what is missing, some CPU minutes each; `--open-held-out` adds the held-
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +21,6 @@ from bnlib import stored
 from bnlib.chapters.learning_rate import measure
 from bnlib.chapters.learning_rate.measure import Architecture, Bench
 from bnlib.training import one_thread
-
-SIGNIFICANT = 5  # digits kept
 
 
 @one_thread()
@@ -43,7 +39,7 @@ def redo(path: str | Path, dataset: str, *, open_held_out: bool = False) -> dict
         parts["held_out"] = cells["held_out"], arms
     for part, row in _missing(table, dataset, parts):
         table[part].append(row)
-        _write(path, table)
+        stored.write(path, table)
     return table
 
 
@@ -65,7 +61,7 @@ def _missing(
             longer = bench._replace(steps=steps)
             frame, _ = measure.ladder(longer, depth, seeds, measure.RATES[1:])
             groups = frame.drop(columns=["L", "arm"]).groupby(frame.arm, sort=False)
-            lists = [{"arm": arm, **_short(part.to_dict("list"))} for arm, part in groups]
+            lists = [{"arm": arm, **stored.short(part.to_dict("list"))} for arm, part in groups]
             yield "ladders", {"L": depth, "steps": steps, "arms": lists}
 
 
@@ -75,27 +71,7 @@ def architecture(bench: Bench, place: Architecture, seeds: Sequence[int]) -> dic
     later = measure.predictors(measure.problem(bench, place, seeds), descended=20)
     columns = frame.drop(columns=[*measure.CELL, "arm", "seed"]).to_dict("list")
     columns |= {f"trained_{name}": later[name] for name in measure.DIRECTIONS}
-    return _short(columns | {"final": np.median(runs[place].final, 1).tolist()})
-
-
-def _short(columns: Mapping[Any, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Numbers with few digits; None for those that are not finite, which JSON does not have."""
-
-    def short(value: Any) -> Any:
-        if not isinstance(value, float):
-            return value
-        return float(f"{value:.{SIGNIFICANT}g}") if math.isfinite(value) else None
-
-    return {str(name): [short(value) for value in values] for name, values in columns.items()}
-
-
-def _write(path: Path, table: Mapping[str, Any]) -> None:
-    """One line a row: a change of one architecture is a change of one line."""
-    parts = [f'"{k}": {json.dumps(v)}' for k, v in table.items() if k not in ("rows", "ladders")]
-    for name in ("rows", "ladders"):
-        rows = ",\n".join(json.dumps(row) for row in table[name])
-        parts.append(f'"{name}": [\n{rows}\n]')
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    return stored.short(columns | {"final": np.median(runs[place].final, 1).tolist()})
 
 
 if __name__ == "__main__":

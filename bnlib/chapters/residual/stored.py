@@ -8,8 +8,6 @@ computes what is missing, some tens of CPU minutes, and keeps finished rows if i
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,7 +70,7 @@ def redo(path: str | Path, full: Mapping[str, Any] = FULL) -> dict[str, Any]:
     table |= {part: table.get(part, []) for part in ("rates", "lives")}
     for part, row in _missing(table, full):
         table[part].append(row)
-        _write(path, table)
+        stored.write(path, table)
     return table
 
 
@@ -84,12 +82,15 @@ def _missing(table: Mapping[str, Any], full: Mapping[str, Any]) -> Iterator[tupl
         if (*cell, arm) not in done:
             count = full["convolution_seeds" if cell.dataset == CONVOLUTION else "seeds"]
             run = trained.at_rates(cell, arm, range(count), rates)
-            yield "rates", cell._asdict() | {"arm": arm} | _short(run)
+            yield "rates", cell._asdict() | {"arm": arm} | stored.short(run)
     done = {(*(row[k] for k in Cell._fields), row["arm"], row["decay"]) for row in table["lives"]}
     for cell, arm, decay in lives(full):
         if (*cell, arm, decay) not in done:
             run = trained.life(cell, arm, range(full["seeds"]), decay=decay)
-            yield "lives", cell._asdict() | {"arm": arm, "decay": decay} | _short(summary(run))
+            yield (
+                "lives",
+                cell._asdict() | {"arm": arm, "decay": decay} | stored.short(summary(run)),
+            )
 
 
 def summary(run: trained.Life) -> dict[str, Any]:
@@ -105,26 +106,6 @@ def summary(run: trained.Life) -> dict[str, Any]:
         "removed": np.median(run.removed, 1).tolist(),
         "depth": run.depth.tolist(),
     }
-
-
-def _short(value: Any) -> Any:
-    """Numbers with five digits; None for those that are not finite, which JSON does not have."""
-    if isinstance(value, dict):
-        return {k: _short(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_short(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
-    return value
-
-
-def _write(path: Path, table: Mapping[str, Any]) -> None:
-    """One line a row: a change of one arm is a change of one line."""
-    parts = [f'"{k}": {json.dumps(v)}' for k, v in table.items() if k not in ("rates", "lives")]
-    for name in ("rates", "lives"):
-        rows = ",\n".join(json.dumps(row) for row in table[name])
-        parts.append(f'"{name}": [\n{rows}\n]')
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ reads what `make weights` has fetched; a minute.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -23,10 +22,8 @@ def keep(path: str | Path, folder: Path = witnesses.FOLDER) -> None:
     if lacking:
         raise ValueError(f"expected all files of `make weights` in {folder}, got none of {lacking}")
     rows = [row for name in register["files"] for row in witnesses.rows(name, folder)]
-    lines = ",\n".join(json.dumps(row) for row in decide.judged(rows, register))
     head = {"register": witnesses.DIGESTS["register.toml"], "versions": stored.versions()}
-    parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
-    Path(path).write_text("{\n" + ",\n".join([*parts, f'"rows": [\n{lines}\n]']) + "\n}\n")
+    stored.write(Path(path), head | {"rows": decide.judged(rows, register)})
 
 
 if __name__ == "__main__":

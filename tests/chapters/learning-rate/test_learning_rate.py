@@ -268,11 +268,6 @@ def test_a_row_of_the_published_table_comes_out_again():
     assert np.abs(np.subtract(again["max_trainable"], row["max_trainable"])).max() <= 1
 
 
-def test_numbers_of_a_table_are_short_and_json_has_no_infinity():
-    short = stored._short({"x": [1.23456789, float("inf"), True, 3, "a"]})
-    assert short == {"x": [1.2346, None, True, 3, "a"]}
-
-
 def test_a_run_without_stored_table_needs_two_exploration_cells_to_resample():
     other = {"width": 16, "activations": ["relu"]}
     plan = chapter.register(chapter.Settings(**other, depths=[2, 4])).values
