@@ -30,11 +30,7 @@ FULL: dict[str, Any] = {
     "cells": {
         "digits": {"steps": 80, "forms": ["stream", "v1", "v1-head"], "blocks": [4, 16]},
         "mnist1d": {"steps": 160, "forms": ["stream", "v1"], "blocks": [4, 16]},
-        CONVOLUTION: {
-            "steps": 100,
-            "forms": ["stream"],
-            "blocks": [6],
-        },  # v1 is registered, and not run
+        CONVOLUTION: {"steps": 100, "forms": ["stream", "v1"], "blocks": [6]},
     },
     "life": {"blocks": 8, "steps": 400, "arms": ["one", "zero", "root", "skip-init"]},
     "decays": [5e-4, 5e-3, 5e-2],
