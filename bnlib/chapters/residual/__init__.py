@@ -405,6 +405,35 @@ def lives(given: Settings, plan: Plan) -> Section:
 
 
 @one_thread()
+def disturbing(given: Settings) -> Section:
+    """Do closed blocks disturb each other less?  One step of all layers, split into its parts."""
+    cells = [trained.split_steps(*cell, range(given.seeds)) for cell in trained.SPLIT]
+    names, parts = ["arm", "L", "state", "r"], ["int", "per-layer", "n-eff"]
+    steps: Any = pd.concat(cells).pivot_table(parts, "seed", names, sort=False)
+
+    def minus_one(what: str, arm: str) -> Any:
+        own = steps[what, arm]
+        gap = paired_difference(own, steps[what, "one"][list(own.columns)])
+        return pd.DataFrame(gap._asdict(), index=own.columns)
+
+    gaps = {what: minus_one(what, "zero") for what in parts[:2]}
+    table = steps.mean().unstack(0)[parts].round(3)
+    for what in gaps:
+        spelled = {
+            (arm, *cell): statistics.with_ends(gap, ".3f")
+            for arm in ("zero", "root", "scalar", "skip-init")
+            for cell, gap in minus_one(what, arm).iterrows()
+        }
+        table[f"{what} - one"] = pd.Series(spelled).reindex(table.index, fill_value="")
+    deep = {arm: steps["int", arm, decide.DEEP, "start", 0.5].mean() for arm in ("one", "zero")}
+    return Section(
+        records=recorded({f"disturbing-{arm}": share for arm, share in deep.items()}),
+        claims=(decide.less_interaction(gaps["int"], gaps["per-layer"]),),
+        tables={"steps": table},
+    )
+
+
+@one_thread()
 def shipped(given: Settings, followed: Lives) -> Section:
     """Published networks: the shares of their branches, and what the signs of gamma tell."""
     states = {name: efficientnet.shipped_state_dict(name) for name in given.nets}
@@ -456,4 +485,5 @@ def run(given: Settings) -> dict[str, Section]:
     }
     plan = sections["register"].values
     sections["rates"], sections["lives"] = rates(given, plan), lives(given, plan)
+    sections["disturbing"] = disturbing(given)
     return sections | {"shipped": shipped(given, sections["lives"].values)}

@@ -310,6 +310,24 @@ def decay_closes(ratio: Mapping[float, Mapping[str, Interval]]) -> Claim:
     )
 
 
+def less_interaction(raw: pd.DataFrame, corrected: pd.DataFrame) -> Claim:
+    """zero - one of the interaction's share in a step, in every cell, as it is (raw) and
+    corrected, divided by 1 - sum s^2, s the shares of the layers in the predicted decrease.
+    """
+    less = {"as it is": raw.high < 0, "over 1 - sum s^2": corrected.high < 0}
+    words = "; ".join(
+        f"{name} below 0 in {less[name].sum()} of {len(gap)} cells, from "
+        f"{with_ends(gap.loc[gap.estimate.idxmin()], '.3f')} to "
+        f"{with_ends(gap.loc[gap.estimate.idxmax()], '.3f')}"
+        for name, gap in zip(less, (raw, corrected), strict=True)
+    )
+    return Claim(
+        "residual-less-interaction",
+        verdict(all(below.all() for below in less.values()), less["as it is"].all()),
+        f"Interaction as a share of the predicted decrease, zero - one: {words}.",
+    )
+
+
 def shipped_share(frames: Mapping[str, pd.DataFrame]) -> Claim:
     """frames: blocks with a skip of each network."""
     scaled = {name: f.share * (f.k + 1) for name, f in frames.items()}

@@ -1,10 +1,13 @@
-"""Residual networks that were trained: at every rate, over time, and as others ship them."""
+"""Residual networks that were trained: at every rate, over time, one step of all their layers split
+into parts, and as others ship them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnlib import data, interactions, sweep
-from bnlib.chapters.residual.measure import Start, passed, row_share
+from bnlib.chapters.residual.measure import Start, passed, row_share, start
 from bnlib.networks import efficientnet
 from bnlib.networks.residual import ResidualArm, Seen, build, forward
 from bnlib.networks.spec import BATCH_ORDER, seeded
@@ -22,6 +25,8 @@ from bnlib.training import seed_losses
 BATCH, CHECKED = 64, 512
 CONVOLUTION = "mnist1d-convolution"
 EPS = 1e-3  # with which the shipped networks were trained
+DECREASES = 0.1, 0.5  # predicted, of the steps that are split
+SPLIT = *product(("one", "zero", "root"), (4, 16)), ("scalar", 4), ("skip-init", 4)  # arms, L
 CLOSED = ("gamma", "beta", "alpha")  # what removes a block when it is 0
 
 
@@ -152,6 +157,30 @@ def _sizes(
     rows = [row_share(*pair) for pair in zip(seen.streams, seen.branches, strict=False)]
     share, nu = (torch.stack([row[k] for row in rows], 1) for k in (0, 1))
     return share.double().numpy(), nu.double().numpy()
+
+
+def split_steps(arm: str, blocks: int, seeds: Sequence[int]) -> pd.DataFrame:
+    """One full-batch step of stem, blocks and head, each as one layer, at the start and trained.
+
+    One line a state, r and seed.  r: predicted relative decrease of the loss.  20 steps: after so
+    many of `interactions.descend`.  int: INT as a share of the predicted decrease; per-layer:
+    int / (1 - sum s^2); n-eff: 1 / sum s^2.
+    """
+    at, frames = interactions.Problem(*start(arm, "stream", blocks, seeds)), []
+    for state, params in {"start": at.arm.params, "20 steps": interactions.descend(at)}.items():
+        loss, grads = interactions.gradient(at.loss, params)
+        down = interactions.direction_of("gradient", params, grads)
+        slopes = interactions.layer_dots(grads, down)
+        slope, n_eff = slopes.sum(1), interactions.participation(slopes)[1].numpy()
+        for r in DECREASES:
+            step = interactions.match_loss(loss, slope, r)
+            values = interactions.corners(at.loss, params, down, step)
+            parts = interactions.step_split(values, step * slope)
+            share = (parts.inter / -parts.lin).numpy()
+            cell = {"arm": arm, "L": blocks, "state": state, "r": r, "seed": list(seeds)}
+            sizes = {"int": share, "per-layer": share / (1 - 1 / n_eff), "n-eff": n_eff}
+            frames.append(pd.DataFrame({**cell, **sizes}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def shipped(state: Mapping[str, Tensor]) -> pd.DataFrame:

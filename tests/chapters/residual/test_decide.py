@@ -253,6 +253,24 @@ def test_decay_closes_a_block_where_it_halves_its_branch(least, most, word):
     assert decide.decay_closes(ratio).verdict == word
 
 
+LESS, OPEN, MORE = (-1, -2, -1e-9), (-1, -2, 0), (1, 1e-9, 2)
+
+
+@pytest.mark.parametrize(
+    ("raw", "corrected", "word"),
+    [
+        ([LESS, LESS], [LESS, LESS], "holds"),
+        ([LESS, LESS], [LESS, OPEN], "partly"),
+        ([LESS, LESS], [MORE, MORE], "partly"),
+        ([LESS, OPEN], [LESS, LESS], "fails"),
+        ([LESS, MORE], [LESS, LESS], "fails"),
+        ([MORE, MORE], [MORE, MORE], "fails"),
+    ],
+)
+def test_blocks_disturb_each_other_less_where_every_interval_lies_below_zero(raw, corrected, word):
+    assert decide.less_interaction(frame(*raw), frame(*corrected)).verdict == word
+
+
 @pytest.mark.parametrize(
     ("near", "word"), [(8, "holds"), (7, "partly"), (5, "partly"), (4, "fails")]
 )
