@@ -167,3 +167,42 @@ def test_the_stored_table_goes_on_where_it_stopped(tmp_path):
     again = stored.redo(path, full)
     assert path.read_text() == text
     assert len(again["rates"]) == len(list(stored.cells(full)))
+
+
+@pytest.mark.parametrize("arm", ["zero", "skip-init"])
+def test_interaction_is_what_no_layer_of_a_step_does_alone(arm):
+    rows = trained.split_steps(arm, 2, SEEDS).set_index(["state", "r", "seed"]).sort_index()
+    at = measure.start(arm, "stream", 2, SEEDS)
+
+    def slope(params):
+        leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
+        loss = at.loss(leaves)
+        grads = dict(zip(leaves, torch.autograd.grad(loss.sum(), [*leaves.values()]), strict=True))
+        return loss.detach(), grads
+
+    def moved(params, grads, rate, layers="0123"):
+        def step(k, value):
+            return rate.reshape(-1, *[1] * (value.ndim - 1)) * grads[k] * (k[-1] in layers)
+
+        return {k: v - step(k, v) for k, v in params.items()}
+
+    def energy(grads, layers="0123"):
+        return sum(
+            g.square().reshape(len(g), -1).sum(1) for k, g in grads.items() if k[-1] in layers
+        )
+
+    params = dict(at.arm.params)
+    for state in ("start", "20 steps"):
+        loss, grads = slope(params)
+        spread = sum((energy(grads, n) / energy(grads)) ** 2 for n in "0123")
+        for r in (0.1, 0.5):
+            rate = r * loss / energy(grads)
+            alone = sum(at.loss(moved(params, grads, rate, n)) - loss for n in "0123")
+            share = (at.loss(moved(params, grads, rate)) - loss - alone) / (r * loss)
+            found = rows.loc[(state, r)]
+            np.testing.assert_allclose(found["int"], share, rtol=1e-6)
+            np.testing.assert_allclose(found["per-layer"], share / (1 - spread), rtol=1e-6)
+            np.testing.assert_allclose(found["n-eff"], 1 / spread, rtol=1e-6)
+        for _ in range(20):
+            loss, grads = slope(params)
+            params = moved(params, grads, 0.1 * loss / energy(grads))
