@@ -50,6 +50,30 @@ def expected_batch_std(m: int) -> float:
     return float(np.sqrt(2 / m) * np.exp(gammaln(m / 2) - gammaln((m - 1) / 2)))
 
 
+def penalty_gamma(m: int, kurtosis: float = 3.0) -> float:
+    """Best gamma, in units of the target's, if the noise of m rows were a penalty zeta gamma^2.
+
+        1 / (1 + 2 zeta),  zeta = (kurtosis - 1) / (8 m) + 1 / (2 m)
+
+    From the second-order term of the squared loss alone.  Consequence: its shrink is about twice
+    that of E[s_m], which is what rows that enter their own statistics give.
+    """
+    _need_rows(m, 2)
+    return 1 / (1 + (kurtosis + 3) / (4 * m))
+
+
+def other_rows_gamma(m: int) -> float:
+    """Best gamma, in units of the target's, for a Gaussian row normalized by m other rows.
+
+        E[1/s] / (E[1/s^2] (1 + 1/m)),  s the root of the biased variance
+
+    Consequence: about 1 - 11 / (4 m).  Raises ValueError for m < 4, where E[1/s^2] is infinite.
+    """
+    _need_rows(m, 4)
+    inverse = np.sqrt(m / 2) * np.exp(gammaln((m - 2) / 2) - gammaln((m - 1) / 2))
+    return float(inverse * (m - 3) / (m + 1))
+
+
 def x_hat_bound(m: int, rho: float = 1.0) -> float:
     """Largest |x_hat| that m rows allow: sqrt((m - 1) rho), attained when all others are equal."""
     _need_rows(m, 2)

@@ -43,6 +43,19 @@ def test_the_bound_is_attained_by_one_row_that_differs(m):
     assert (x[0] - x.mean()) / x.std() == pytest.approx(laws.x_hat_bound(m), rel=1e-12)
 
 
+def test_the_penalty_shrinks_gamma_twice_and_other_rows_more():
+    # by hand: 1/(1 + 6/32); sqrt(2) Gamma(1) / Gamma(3/2) / 5
+    assert laws.penalty_gamma(8) == pytest.approx(32 / 38, rel=1e-14)
+    assert laws.penalty_gamma(4, kurtosis=1.0) == pytest.approx(0.8, rel=1e-14)
+    assert laws.other_rows_gamma(4) == pytest.approx(2 * np.sqrt(2 / np.pi) / 5, rel=1e-14)
+    far = 10**6
+    shrink = 1 - laws.expected_batch_std(far)
+    assert (1 - laws.penalty_gamma(far)) / shrink == pytest.approx(2, abs=1e-3)
+    assert far * (1 - laws.other_rows_gamma(far)) == pytest.approx(11 / 4, abs=1e-3)
+    with pytest.raises(ValueError, match="m >= 4"):
+        laws.other_rows_gamma(3)
+
+
 def test_a_normalized_value_of_ten_needs_a_hundred_and_one_rows():
     assert laws.x_hat_bound(101) == 10.0
     assert laws.x_hat_bound(101, rho=0.25) == 5.0

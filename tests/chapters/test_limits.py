@@ -19,6 +19,7 @@ SHORT = {  # lists as short and as small as their rules allow
         "matched_steps": [1e-6, 2e-6], "sizes": [[8, 8]],
     },
     "forward": {"batch_sizes": [2]},
+    "gamma": {"rates": [-20], "batch_sizes": [8]},
     "gradient": {},
     "identity": {"batch_sizes": [64], "sgd_batches": [2], "ts_batches": [2]},
     "interactions": {

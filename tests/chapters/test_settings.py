@@ -19,6 +19,7 @@ REFUSED = {
         "noise_depths": [([6, 8], "one of at least 10")],
         "sizes": [([[32, 1]], "one in"), ([[32]], "pairs"), ([32], "list of list")],
     },
+    "gamma": {"batch_sizes": [([4, 8], "one in"), ([16, 8], ASCENDING)]},
     "interactions": {
         "others": [
             (["layernorm"], "did you mean 'layer-norm'"),
