@@ -51,6 +51,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-updated", drawings.lighten_all)
     app.connect("doctree-resolved", theme.drop_thebe_nodes)
     app.connect("doctree-resolved", typography.keep_punctuation)
+    app.connect("html-page-context", ledger.complete)
     app.connect("html-page-context", widgets.load)
     app.connect("html-page-context", downloads.link_chapter)
     app.connect("write-started", _finish)
@@ -59,7 +60,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     _dress(app)
     # env_version: raise it when pages that were built before must be built anew.
     safe = {"parallel_read_safe": True, "parallel_write_safe": True}
-    return {"version": "1", "env_version": 2, **safe}
+    return {"version": "1", "env_version": 3, **safe}
 
 
 def _dress(app: Sphinx) -> None:

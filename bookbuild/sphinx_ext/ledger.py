@@ -6,12 +6,15 @@ A claim without a verdict, a verdict without a claim in the register, and a verd
 expected one are warnings, so that a book built with warnings as errors cannot hide them.
 """
 
+import html
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -20,6 +23,10 @@ from bookbuild.sphinx_ext import chapters
 from bookbuild.sphinx_ext.tables import table
 
 logger = logging.getLogger(__name__)
+_SHOWN = re.compile(
+    r'(<a class="bn-claim-id" href="#claim-([^"]+)">)<code>[^<]*</code>(</a>)'
+    r' <span class="bn-claim-evidence">(.*?)</span>'
+)
 KINDS = ("proved", "computed", "measured", "cited")
 FIXED = ("registered", "stated before the run", "chosen after a look")
 _WORDS = {"expected": VERDICTS, "kind": KINDS, "fixed": FIXED}
@@ -121,6 +128,26 @@ class Ledger(SphinxDirective):
             if isinstance(paragraph, nodes.Element):
                 paragraph["classes"].append(name)
         return paragraphs
+
+
+def complete(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Let each verdict on a page say what it is a verdict on; its evidence and its rule fold."""
+    path = Path(app.srcdir) / app.config.book_claims
+    if "bn-claim-id" not in context.get("body", "") or not path.is_file():
+        return
+    claims = {claim["id"]: claim for claim in register(path)}
+
+    def whole(shown: re.Match[str]) -> str:
+        if (claim := claims.get(shown[2])) is None:
+            return shown[0]
+        statement, rule = (html.escape(claim[name]) for name in ("statement", "rule"))
+        return (
+            f"{shown[1]}{statement}{shown[3]} "
+            f'<details class="bn-claim-evidence"><summary>{claim["kind"]}: how</summary>'
+            f"<p>{shown[4]}</p><p>Decided by, {claim['fixed']}: {rule}</p></details>"
+        )
+
+    context["body"] = _SHOWN.sub(whole, context["body"])
 
 
 class Verdict(SphinxRole):
