@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from bnlib import data
 from bnlib.networks import arms
-from bnlib.networks.residual import ResidualArm
 from bnlib.networks.spec import BATCH_ORDER, seeded
 from bnlib.orders import subset_masks
 from bnlib.parameters import one_of
@@ -300,7 +299,7 @@ def participation(slopes: Tensor) -> tuple[Tensor, Tensor]:
 class Problem(NamedTuple):
     """An arm on digits with the one batch that gradient, step and evaluation share."""
 
-    arm: arms.Arm | ResidualArm
+    arm: arms.Arm
     x: Tensor  # (S, m, d)
     y: Tensor  # (S, m)
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -166,7 +166,9 @@ def split_steps(arm: str, blocks: int, seeds: Sequence[int]) -> pd.DataFrame:
     many of `interactions.descend`.  int: INT as a share of the predicted decrease; per-layer:
     int / (1 - sum s^2); n-eff: 1 / sum s^2.
     """
-    at, frames = interactions.Problem(*start(arm, "stream", blocks, seeds)), []
+    built, *rows = start(arm, "stream", blocks, seeds)
+    # A residual arm has what is asked of it here: parameters, and logits of copies.
+    at, frames = interactions.Problem(cast(Any, built), *rows), []
     for state, params in {"start": at.arm.params, "20 steps": interactions.descend(at)}.items():
         loss, grads = interactions.gradient(at.loss, params)
         down = interactions.direction_of("gradient", params, grads)
