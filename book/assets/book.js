@@ -7,7 +7,7 @@
   // A link may lead to what is folded; not every browser opens it by itself.
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const around = (box) => box.contains(target) || box.parentElement === target;
+    const around = (box) => box.contains(target) || box.parentElement === target || box.previousElementSibling === target;
     const boxes = target ? [...document.querySelectorAll("article details:not([open])")].filter(around) : [];
     boxes.forEach((box) => { box.open = true; });
     if (boxes.length) target.scrollIntoView();
