@@ -143,7 +143,8 @@ def test_curvature_ignores_a_factor_on_the_loss_but_not_an_added_constant():
     assert ((plus - base).abs() > 0.1 * base.abs()).all()
 
 
-@pytest.mark.parametrize("name", arms.ARMS)
+# The gradient of "renewed" leaves out what its statistics do: it is not that of its function.
+@pytest.mark.parametrize("name", [name for name in arms.ARMS if name != "renewed"])
 def test_first_order_change_is_the_central_difference_in_every_arm(name):
     params, logits, loss = network(name)
     _, direction, _ = descent(loss, params)

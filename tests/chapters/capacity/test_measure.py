@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bnlib import data
-from bnlib.chapters.capacity import floors, measure
+from bnlib import data, laws
+from bnlib.chapters.capacity import measure
 
 SEEDS = range(3)
 
@@ -84,7 +84,7 @@ def test_arms_and_architectures_are_what_they_are_called(tmp_path):
 
 def test_none_and_beta_with_normalized_logits_are_measured_in_units_of_their_seed_s_floor():
     y = np.array([[0, 0, 1, 1], [0, 0, 0, 1]])
-    floor = [floors.logit_floor(np.array(shares)) for shares in ((0.5, 0.5), (0.75, 0.25))]
+    floor = [laws.logit_floor(np.array(shares)) for shares in ((0.5, 0.5), (0.75, 0.25))]
     runs = [
         {"architecture": "relu-1, logits", "arm": "none", "loss": [2 * f for f in floor]},
         {"architecture": "relu-1", "arm": "none", "loss": [0.0, 0.0]},

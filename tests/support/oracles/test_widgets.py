@@ -7,8 +7,7 @@ import pytest
 from oracles import widgets
 from scipy.stats import chi2
 
-from bnlib import chains, identity
-from bnlib.chapters.capacity import floors
+from bnlib import chains, identity, laws
 from bnlib.chapters.chains import measure
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +53,7 @@ def test_the_expected_error_with_an_offset_is_the_mean_over_batches():
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_without_beta_no_width_gets_below_the_floor_of_the_chapter(curve, activation):
     y = widgets.BEND_CURVES[curve]
-    floor = floors.kink_floor(widgets.BEND_X, y, activation) / y.var()
+    floor = laws.kink_floor(widgets.BEND_X, y, activation) / y.var()
     for width in (2, 64):
         found = widgets.bend_numbers(curve, width, reach=0.0, gamma="one", activation=activation)
         assert found["left"] == pytest.approx(floor, rel=1e-6)
