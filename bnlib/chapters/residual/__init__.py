@@ -476,9 +476,9 @@ def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
     sections = {
         "placements": placements(given),
-        "identity": identity(given),
         "first_step": first_step(given),
         "waiting": waiting(given),
+        "identity": identity(given),
         "channels": channels(given),
         "starts": starts(given),
         "register": register(given),
