@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 
 _ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.DOTALL)
 _UNREAD = re.compile(r"<(svg|script|style)\b.*?</\1>|<a class=\"headerlink\".*?</a>", re.DOTALL)
-_LONGEST = 16_000  # characters of a page: the API pages alone would weigh more than all others
+_LONGEST = 11_000  # characters of a page: the API pages alone would weigh more than all others
 
 
 def write_texts(app: Sphinx, error: Exception | None) -> None:
