@@ -79,10 +79,8 @@ def train_sweep(
     Raises ValueError for rates that are not finite and positive, and an order of other seeds.
     """
     x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)
-    step, seeds = (
-        torch.as_tensor(np.asarray(rates, dtype=float)),
-        len(next(iter(arm.params.values()))),
-    )
+    step = torch.as_tensor(np.asarray(rates, dtype=float))
+    seeds = len(next(iter(arm.params.values())))
     if step.ndim != 1 or not len(step) or not bool((torch.isfinite(step) & (step > 0)).all()):
         raise ValueError(f"rates: expected finite rates > 0, got {rates}")
     if order.ndim != 3 or order.shape[1] != seeds:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bnlib import parameters, statistics
+from bnlib import data, parameters, statistics
 from bnlib.chapters.learning_rate import decide, figures, measure
 from bnlib.chapters.learning_rate.measure import LADDER, RESET, SCALE_FREE, Bench
 from bnlib.networks.arms import ARMS
@@ -90,7 +90,7 @@ def register(given: Settings) -> Section:
     written, usual = tomllib.loads(text), measure.FULL.get(given.dataset, measure.FULL["digits"])
     steps, threshold = given.steps or usual.steps, given.threshold or usual.threshold
     bench = Bench(given.dataset, steps, threshold, given.width, given.affine)
-    measure.rows_of(bench.dataset)  # an unknown data set is refused before anything is trained
+    data.bench_split(bench.dataset)  # an unknown data set is refused before anything is trained
     rates = [2.0**power for power in given.rates]
     kept = measure.comparable(bench, rates)
     halves = ["exploration", "held_out"] if given.open_held_out else ["exploration"]
@@ -123,7 +123,7 @@ def networks(given: Settings, plan: Plan) -> Section:
             source = f"the stored table ({plan.kept['parameters']['seeds']} seeds)"
     usual = rows_with(judged, half=[*plan.halves, ""], arm=plan.register["architectures"]["arms"])
     bad = rows_with(judged, half="bad")
-    level = bench.threshold * np.log(measure.rows_of(bench.dataset).classes)
+    level = bench.threshold * np.log(data.bench_split(bench.dataset).classes)
     lines: dict[int, dict[str, np.ndarray]] = {}
     for (activation, depth, arm), run in runs.items():
         if activation == "relu" and arm in SHOWN:

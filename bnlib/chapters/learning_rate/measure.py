@@ -22,7 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from bnlib import interactions, statistics, sweep
-from bnlib.data import bench_split as rows_of
+from bnlib.data import bench_split
 from bnlib.interactions import Function, Params, Problem, descend, stepped
 from bnlib.networks import arms
 from bnlib.networks.spec import BATCH_ORDER, seeded
@@ -87,7 +87,7 @@ def start(bench: Bench, place: Architecture, seeds: Sequence[int]) -> arms.Arm:
 
     Frozen statistics are those of the checked rows.
     """
-    rows, (activation, depth, name) = rows_of(bench.dataset), place
+    rows, (activation, depth, name) = bench_split(bench.dataset), place
     sizes = (rows.x_train.shape[1], *(bench.width,) * (depth - 1), rows.classes)
     checked = torch.from_numpy(rows.x_train[:CHECKED]).expand(len(seeds), -1, -1)
     known = "bn" if name == "bn-last-small" else name
@@ -109,7 +109,7 @@ def swept(
     Batches (steps, S, batch) are drawn with replacement from each seed's own stream.
     options: of `sweep.train_sweep`.
     """
-    rows, size = rows_of(bench.dataset), (bench.steps, BATCH)
+    rows, size = bench_split(bench.dataset), (bench.steps, BATCH)
     order = [seeded(s, BATCH_ORDER).integers(len(rows.x_train), size=size) for s in seeds]
     options |= {"order": torch.from_numpy(np.stack(order, 1)), "test": (rows.x_test, rows.y_test)}
     arm = start(bench, place, seeds)
@@ -120,7 +120,7 @@ def swept(
 
 def problem(bench: Bench, place: Architecture, seeds: Sequence[int]) -> Problem:
     """The start of an architecture with a batch of training rows for every seed, float64."""
-    rows, arm = rows_of(bench.dataset), start(bench, place, seeds)
+    rows, arm = bench_split(bench.dataset), start(bench, place, seeds)
     shuffled = [seeded(s, BATCH_ORDER).permutation(len(rows.x_train)) for s in seeds]
     chosen = np.stack([order[:BATCH] for order in shuffled])
     x, y = (torch.from_numpy(part[chosen]) for part in (rows.x_train, rows.y_train))

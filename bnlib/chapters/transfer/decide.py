@@ -96,7 +96,7 @@ def adabn(gains: Mapping[str, Paired], closed: Mapping[str, float]) -> Claim:
     )
     return Claim(
         "transfer-adabn",
-        count(gain.low > 0 for gain in gains.values()),
+        _above_zero(gains),
         f"Target statistics minus source statistics: {'; '.join(ways)}.",
     )
 
@@ -109,7 +109,7 @@ def explodes(excess: Mapping[int, Paired], before: Mapping[int, float]) -> Claim
     )
     return Claim(
         "transfer-explodes",
-        count(gap.low > 0 for gap in excess.values()),
+        _above_zero(excess),
         f"Loss of the first {EARLY} steps over that of the untouched network: {'; '.join(cells)}.",
     )
 
@@ -242,9 +242,16 @@ def affine_beats_random(arms: Mapping[tuple[str, int], Arm]) -> Claim:
     }
     return Claim(
         "transfer-affine-beats-random",
-        count(gap.low > 0 for gap in gaps.values()),
+        _above_zero(gaps),
         f"Gamma and beta minus as many random weights, points: {_by_labels(gaps)}.",
     )
+
+
+def _above_zero(gaps: Mapping[Any, Paired]) -> str:
+    """holds: every interval lies above 0.  partly: some.  fails: all end below.  Else undecided."""
+    right = [gap.low > 0 for gap in gaps.values()]
+    refuted = all(gap.high < 0 for gap in gaps.values())
+    return count(right, tested=any(right) or refuted)
 
 
 def _by_labels(gaps: Mapping[int, Paired]) -> str:

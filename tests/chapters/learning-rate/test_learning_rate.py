@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bnlib import statistics
+from bnlib import data, statistics
 from bnlib.chapters import learning_rate as chapter
 from bnlib.chapters.learning_rate import decide, measure, stored
 from bnlib.chapters.learning_rate.measure import Bench
@@ -70,7 +70,7 @@ def test_second_differences_are_the_hessian_for_a_smooth_network():
 
 
 def test_without_affine_the_start_is_the_same_function():
-    rows = measure.rows_of("digits")
+    rows = data.bench_split("digits")
     x = torch.from_numpy(rows.x_train[:64]).expand(2, -1, -1)
     for name in ("bn", "std-only", "layer-norm"):
         place = "relu", 4, name
