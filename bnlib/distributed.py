@@ -15,9 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -25,35 +27,22 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from bnlib.rows import per_channel, reduced_axes
+from bnlib.running import Pooled, merge, pooled
 
 STEP = 0.05  # seconds between two looks at the processes
 LINGER = 1.0  # seconds that a failed rank stays: whoever hangs up early breaks its peers' reading
 GRACE = 60.0  # seconds that an interpreter may take to start, over the time limit
 
 
-class Total(NamedTuple):
-    """Rows of all ranks, their mean and their squared deviations from it; var = m2 / rows."""
-
-    rows: int
-    mean: Tensor  # (c,) float64
-    m2: Tensor  # (c,) float64
-
-
-def statistics(x: Tensor, group: Any = None) -> Total:
+def statistics(x: Tensor, group: Any = None) -> Pooled:
     """Count, mean and M2 over the rows of all ranks, the same bits on each  [BN.6].
 
     x: (m_r, c) or (n, c, ...), any m_r >= 0.  Raises RuntimeError as `gathered` does.
     """
-    axes, c = reduced_axes(x.ndim), x.shape[1]
-    rows = x.detach().double()
-    count = x.numel() // max(c, 1)
-    mean = rows.mean(axes) if count else rows.new_zeros(c)
-    m2 = (rows - per_channel(mean, x.ndim)).square().sum(axes)
-    parts = gathered(torch.cat([rows.new_tensor([count]), mean, m2]), group)
-    total = Total(0, torch.zeros_like(mean), torch.zeros_like(mean))
-    for part in parts:
-        total = _merge(total, Total(int(part[0]), part[1 : c + 1], part[c + 1 :]))
-    return total
+    c, mine = x.shape[1], pooled(x.detach().numpy())
+    parts = gathered(torch.from_numpy(np.concatenate([[mine.count], mine.mean, mine.m2])), group)
+    ranks = (part.numpy() for part in parts)
+    return reduce(merge, (Pooled(int(n[0]), n[1 : c + 1], n[c + 1 :]) for n in ranks))
 
 
 def gathered(vector: Tensor, group: Any = None) -> list[Tensor]:
@@ -121,16 +110,17 @@ def sync_batch_norm(
             input, running_mean, running_var, weight, bias, False, momentum, eps
         )
     total = statistics(input, group)
-    if total.rows < 2:
-        raise ValueError(f"expected 2 rows or more over all ranks, got {total.rows}")
+    if total.count < 2:
+        raise ValueError(f"expected 2 rows or more over all ranks, got {total.count}")
+    mean, m2 = torch.from_numpy(total.mean), torch.from_numpy(total.m2)
     gamma = input.new_ones(input.shape[1]) if weight is None else weight
     beta = input.new_zeros(input.shape[1]) if bias is None else bias
     if running_mean is not None and running_var is not None:
-        _track(running_mean, total.mean, momentum)
-        _track(running_var, total.m2 / (total.rows - 1), momentum)
-    rstd = (total.m2 / total.rows + eps).rsqrt()
+        _track(running_mean, mean, momentum)
+        _track(running_var, m2 / (total.count - 1), momentum)
+    rstd = (m2 / total.count + eps).rsqrt()
     rstd = torch.where(torch.isinf(rstd), 0.0, rstd)  # a constant channel gives beta
-    return _Normalize.apply(input, gamma, beta, total.mean, rstd, total.rows, group)
+    return _Normalize.apply(input, gamma, beta, mean, rstd, total.count, group)
 
 
 class _Normalize(Function):
@@ -219,14 +209,6 @@ def enter() -> None:
     end = time.monotonic() + float(seconds)
     while len(list(Path(folder).glob("result-*"))) < int(ranks) and time.monotonic() < end:
         time.sleep(STEP)
-
-
-def _merge(a: Total, b: Total) -> Total:
-    if not (a.rows and b.rows):
-        return a if a.rows else b
-    m, d = a.rows + b.rows, b.mean - a.mean
-    m2 = a.m2 + b.m2 + d * d * (a.rows * b.rows / m)
-    return Total(m, a.mean + d * (b.rows / m), m2)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from bnlib import layer
+from bnlib.chapters.batches.exact import relative_gap
 from bnlib.distributed import run, summed, sync_batch_norm
 
 ROWS, CHANNELS, EPS = 16, 8, 1e-5
@@ -78,7 +79,7 @@ def two_processes(splits: list[int]) -> dict[str, Any]:
         joined = [torch.cat(pair) for pair in zip(first[:2], second[:2], strict=True)]
         equal &= all(torch.equal(a, b) for a, b in zip(first[2:], second[2:], strict=True))
         want = one_pass(layer.batch_norm, key[1])
-        gaps = map(_gap, [*joined, *first[2:]], want)
+        gaps = map(relative_gap, [*joined, *first[2:]], want)
         line = {"rows": f"{key[0]} + {ROWS - key[0]}", "precision": str(key[1])[6:]}
         lines.append(line | dict(zip(PARTS, gaps, strict=True)))
     apart = torch.cat([rank["apart"][0] for rank in ranks])
@@ -86,8 +87,8 @@ def two_processes(splits: list[int]) -> dict[str, Any]:
     return {
         "table": pd.DataFrame(lines),
         "equal": equal,
-        "trained": max(_gap(a, b) for a, b in trained),
-        "apart": _gap(apart, one_pass(layer.batch_norm, torch.float64)[0]),
+        "trained": max(relative_gap(a, b) for a, b in trained),
+        "apart": relative_gap(apart, one_pass(layer.batch_norm, torch.float64)[0]),
     }
 
 
@@ -108,7 +109,3 @@ def naive_sums() -> pd.DataFrame:
         }
         lines.append(line | errors)
     return pd.DataFrame(lines)
-
-
-def _gap(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max() / b.abs().max())

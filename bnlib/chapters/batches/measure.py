@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnlib import data, identity, training
-from bnlib.chapters.batches.exact import accumulated_error, normalized
+from bnlib.chapters.batches.exact import accumulated_error, normalized, relative_gap
 from bnlib.data import Split
 from bnlib.networks.batches import batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP, moments
@@ -304,7 +304,9 @@ def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
         for k in given.parts:
             parts = _accumulated(net.params, x, y, of_batch, k)
             ghost = _gradients(net.params, x, y, ghosts(64 // k))
-            errors["ghosts"] = max(errors["ghosts"], *(_gap(parts[n], ghost[n]) for n in big))
+            errors["ghosts"] = max(
+                errors["ghosts"], *(relative_gap(parts[n], ghost[n]) for n in big)
+            )
             for name in ("W1", "W2", "W3"):
                 gap = (parts[name] - big[name]).flatten(1).norm(dim=1) / big[name].flatten(1).norm(
                     dim=1
@@ -319,7 +321,7 @@ def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
                 one = _gradients(net.params, x, y, control)
                 several = _accumulated(net.params, x, y, control, k)
                 errors["controls"] = max(
-                    errors["controls"], *(_gap(several[n], one[n]) for n in one)
+                    errors["controls"], *(relative_gap(several[n], one[n]) for n in one)
                 )
     return pd.DataFrame(lines), errors
 
@@ -347,10 +349,6 @@ def _forward_identity(z: Tensor, k: int) -> float:
     own = (parts - parts.mean(2, keepdim=True)) / s_j.unsqueeze(2)
     measured = (own - x_hat).square().mean((1, 2))
     return float((measured - accumulated_error(s_j.movedim(1, 0), s)).abs().max())
-
-
-def _gap(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def ghost_training(given: Settings) -> Any:
