@@ -264,8 +264,10 @@ def test_one_data_set_without_loss_is_partly_and_not_worse_may_touch_zero():
     found = table(one=0.0, fixup=-0.1, skip_init=-0.1)
     found.at[(DEEP_CELLS[1], "fixup"), "best"] = 0.5 + NOISE * 1.5
     assert decide.norm_free(found).verdict == "partly"
-    open_ = table(one=0.0, fixup=0.0, skip_init=-0.1)
-    assert decide.norm_free(open_).verdict == "holds"
+    touching = table(one=0.0, fixup=0.0, skip_init=-0.1)
+    assert decide.norm_free(touching).verdict == "holds"
+    slower = table(one=0.0, fixup=(0.0, -3.0), skip_init=(0.0, -3.0))
+    assert decide.norm_free(slower).verdict == "partly"
 
 
 def by_set(*ends):
