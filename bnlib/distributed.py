@@ -185,7 +185,8 @@ def run(function: Callable[..., Any], ranks: int, *arguments: Any, seconds: floa
 def enter() -> None:
     """What a process of `run` does: join the others, call, leave the result in the folder.
 
-    It stays until all have finished: a peer may still be reading what this one has sent.
+    It stays until all have finished: a peer may still be reading what this one has sent.  Then it
+    ends at once, without gloo's destructors: they can abort while a peer hangs up.
     """
     folder, rank, ranks, seconds = sys.argv[1:]
     module, name, arguments = pickle.loads(Path(folder, "call").read_bytes())
@@ -209,6 +210,7 @@ def enter() -> None:
     end = time.monotonic() + float(seconds)
     while len(list(Path(folder).glob("result-*"))) < int(ranks) and time.monotonic() < end:
         time.sleep(STEP)
+    os._exit(0)
 
 
 @torch.no_grad()
@@ -248,7 +250,7 @@ def _last_words(folder: Path, codes: list[int | None], seconds: float) -> str:
         if code is None:
             words = f"no end within the time limit of {seconds:g} s"
         elif code < 0:
-            words = f"killed by signal {-code}"
+            words = f"killed by signal {-code}" + (f" ({lines[-1]})" if lines else "")
         elif code > 0:
             words = lines[-1].removeprefix(f"[rank{rank}]: ") if lines else f"exit code {code}"
         else:
