@@ -13,13 +13,8 @@ from sphinx.application import Sphinx
 
 FOLDER = "widgets"
 STYLE = "widgets.css"
-SHARED = ("core",)
-SCRIPTS = {
-    "bend": ("bend",),
-    "identity": ("sample", "identity"),
-    "chain": ("chain",),
-    "gradient": ("gradient",),
-}
+SHARED = "core"
+NAMES = ("bend", "identity", "chain", "gradient")
 _HOLDER = re.compile(r"<bn-([a-z]+)>")
 
 
@@ -31,8 +26,8 @@ def held(doctree: nodes.document) -> list[str]:
     raw = (node.astext() for node in doctree.findall(nodes.raw))
     names = list(dict.fromkeys(name for text in raw for name in _HOLDER.findall(text)))
     for name in names:
-        if name not in SCRIPTS:
-            raise ValueError(f"expected a widget out of {sorted(SCRIPTS)}, got 'bn-{name}'")
+        if name not in NAMES:
+            raise ValueError(f"expected a widget out of {sorted(NAMES)}, got 'bn-{name}'")
     return names
 
 
@@ -42,5 +37,5 @@ def load(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree
     if not names:
         return
     app.add_css_file(STYLE)
-    for script in (*SHARED, *(script for name in names for script in SCRIPTS[name])):
+    for script in (SHARED, *names):
         app.add_js_file(f"{FOLDER}/{script}.js", loading_method="defer")

@@ -26,7 +26,7 @@ def test_the_widgets_of_a_page_are_found_once_in_order_and_one_without_a_script_
 
 
 def test_every_script_belongs_to_a_widget_and_every_widget_has_a_picture():
-    wanted = {*widgets.SHARED, *(name for names in widgets.SCRIPTS.values() for name in names)}
-    assert wanted == {path.stem for path in (ASSETS / widgets.FOLDER).glob("*.js")}
-    assert set(widgets.SCRIPTS) == {path.stem for path in (ASSETS / widgets.FOLDER).glob("*.svg")}
+    scripts = {path.stem for path in (ASSETS / widgets.FOLDER).glob("*.js")}
+    assert scripts == {widgets.SHARED, *widgets.NAMES}
+    assert set(widgets.NAMES) == {path.stem for path in (ASSETS / widgets.FOLDER).glob("*.svg")}
     assert (ASSETS / widgets.STYLE).is_file()

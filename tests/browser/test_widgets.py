@@ -40,7 +40,7 @@ def bench(tmp_path_factory):
     assets = ASSETS.as_uri()
     scripts = "".join(
         f'<script defer src="{assets}/widgets/{name}.js"></script>'
-        for name in ("core", "sample", *NAMES)
+        for name in ("core", *NAMES)
     )
     holders = "".join(HOLDER.format(name, assets) for name in NAMES)
     path.write_text(PAGE.format(assets=assets, scripts=scripts, widgets=holders), encoding="utf-8")
@@ -140,22 +140,20 @@ def reads(found, want):
 
 def check_identity(widget):
     data = widget.data
-    m, number, seen = (int(data[key]) for key in ("m", "number", "seen"))
+    m, first, stored = int(data["m"]), int(data["first"]), data["mode"] == "evaluation"
     want = widgets.identity_numbers(
-        m, number, data["gamma"], data["beta"], eps=data["eps"], seen=seen
+        m, first, data["gamma"], data["beta"], stored=stored, batches=widgets.SHOWN
     )
-    for key in ("x", "mu", "var", "x-hat", "y", "law"):
+    for key in ("means", "deviations", "law", "stopped"):
         close(data[key], want[key], floor=1e-13)
     # Errors are squares of differences of numbers of order one: below 1e-24 all is rounding.
-    close(data["error"], want["error"])
     close(data["errors"], want["errors"])
-    reads(widget.fact(0), np.sqrt(want["error"]))
-    reads(widget.fact(2), np.sqrt(want["law"]))
-    if seen:
-        close(data["mean-error"], want["mean-error"])
-        reads(widget.fact(1), np.sqrt(want["mean-error"]))
-    dots = widget.root.locator("[data-chart=lines] .bw-fill-output")
-    assert dots.count() == m
+    close(data["mean-error"], want["mean-error"])
+    reads(widget.fact(0), np.sqrt(want["mean-error"]))
+    # The law is a difference of numbers of order one: its root is known to the root of rounding.
+    assert widget.fact(1) == pytest.approx(np.sqrt(max(want["law"], 0)), rel=6e-3, abs=1e-7)
+    assert widget.fact(2) == m - want["stopped"]
+    assert widget.root.locator("[data-chart=plane] .bw-fill-batch").count() == widgets.SHOWN
     return data
 
 
@@ -225,13 +223,13 @@ CHECKS = {
 }
 SLIDERS = {
     "bend": ("spread", "width"),
-    "identity": ("gamma", "beta", "eps", "m"),
+    "identity": ("gamma", "beta", "m"),
     "chain": ("depth", "mean", "spread", "promise"),
     "gradient": ("m", "gamma", "eps"),
 }
 OTHERS = {
     "bend": {"gamma", "activation", "curve"},
-    "identity": {"batch", "population", "fresh", "many"},
+    "identity": {"batch", "population", "fresh", "mode"},
     "chain": {"rule", "norm"},
     "gradient": {"one", "equal", "along", "again", "0", "1", "2", "3", "4"},
 }
@@ -303,20 +301,39 @@ def test_beta_bends_a_relu_layer_and_gamma_only_a_tanh_layer(visit):
 
 def test_buttons_of_the_identity(visit):
     widget = Widget(visit(), "identity").answer()
+    fresh = check_identity(widget)["means"]
     widget.press("batch")
     data = check_identity(widget)
-    assert data["error"] < 1e-28
-    assert data["gamma"] == pytest.approx(np.sqrt(data["var"] + data["eps"]), rel=1e-15)
+    assert data["errors"][0] == 0
+    assert data["mean-error"] > 0.1
+    widget.control("m").press("End")  # more rows: the cloud draws together around the point
     widget.press("population")
+    assert check_identity(widget)["mean-error"] < 0.01
+    widget.choose("mode", "evaluation")
     data = check_identity(widget)
-    assert data["beta"] == widgets.MU
-    assert data["gamma"] == pytest.approx(np.sqrt(widgets.SIGMA**2 + data["eps"]), rel=1e-15)
-    widget.control("m").press("Home")  # another size: as many batches, of that size
-    assert check_identity(widget)["seen"] == widgets.BATCHES - 1
-    widget.press("many")
-    assert check_identity(widget)["seen"] == widgets.BATCHES - 1
-    widget.press("fresh")  # after the last comes the first
-    assert check_identity(widget)["number"] == 1
+    assert data["mean-error"] == 0
+    assert "every batch to come" in widget.said()
+    widget.press("fresh")
+    assert check_identity(widget)["mean-error"] == 0
+    widget.choose("mode", "training")
+    assert not np.isin(check_identity(widget)["means"], fresh).any()
+
+
+def test_the_point_follows_the_mouse_and_stays_in_the_plane(visit):
+    widget = Widget(visit(), "identity").answer()
+    mouse = widget.page.mouse
+    for dx, dy in ((40, -30), (-60, 50), (-900, -900)):
+        before = widget.data
+        x, y = middle(widget.root.locator(".bw-handle"))
+        unit = widget.root.evaluate("e => e.unit")
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + dx, y + dy, steps=4)
+        mouse.up()
+        mouse.move(x, y)  # released: nothing more
+        data = check_identity(widget)
+        assert data["gamma"] == pytest.approx(max(before["gamma"] + dx / unit, 0), abs=0.01)
+        assert data["beta"] == pytest.approx(min(before["beta"] - dy / unit, 2.25), abs=0.01)
 
 
 def test_the_chain_at_the_corners_of_its_settings(visit):
@@ -457,7 +474,7 @@ def test_nothing_overflows_or_moves_and_targets_are_large_enough(visit, width):
     assert small == []
     if width in (320, 1440):  # between them three columns leave eight rows a little less
         script = "all => all.map(e => e.getBoundingClientRect().left)"
-        lefts = page.locator(".bw-handle").evaluate_all(script)
+        lefts = page.locator("bn-gradient .bw-handle").evaluate_all(script)
         assert np.diff(np.sort(lefts)).min() >= 24
 
 
@@ -568,7 +585,7 @@ def picture(visit, name):
         widget.control("spread").press("End")
     titles = {
         "bend": "The same units with β between −2 and 2",
-        "identity": "A batch of 8 rows with the population's γ and β, and 32 errors",
+        "identity": "32 batches of 8 rows, with the population's γ and β (cross)",
         "chain": "Matched promise: they are small",
         "gradient": "One row is pulled; its mean and its part along x̂ are taken out",
     }

@@ -1,181 +1,211 @@
-/* x to x-hat to y for one batch, and what constants do on fresh batches. */
+/* Batches and (gamma, beta) as points of one plane: their distance is how far y is from x. */
 "use strict";
 (() => {
-  const { Widget, line, mean, normalize, power, show, text } = window.BN;
+  const { Widget, line, mean, normalize, show, text } = window.BN;
   const MU = 1;
-  const SIGMA = 2; // of the population
-  const SIZES = [2, 4, 8, 16, 32];
-  const OFFSETS = [0, 1e-5, 1e-3, 0.1, 1, 4];
-  const FRESH = 32;
+  const SIGMA = 1; // of the population: all lengths are in units of it
+  const LARGEST = 1024; // rows of a batch
+  const SHOWN = 32; // batches
+  const [LEFT, RIGHT] = [0, 2.4]; // of the axis of gamma
+  const REACH = 1.25; // of the axis of beta, around MU
+  const HEIGHT = 330;
+  const MODES = [["training", "training"], ["evaluation", "evaluation"]];
+  const between = (low, v, high) => Math.max(low, Math.min(high, v));
 
-  const table = window.BN_SAMPLE.match(/../g).map((pair) => parseInt(pair, 36) - 648);
-  const batch = (m, number) => table.slice(m * number, m * (number + 1)).map((z) => MU + (SIGMA * z) / 100);
+  /* The number at one place of a fixed random sequence, in (0, 1): the hash of mulberry32. */
+  const uniform = (place) => {
+    const seed = Math.imul(place, 0x6d2b79f5);
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 2 ** 32;
+  };
 
-  /* Mean of (y - x)^2 over a batch, in units of sigma^2. */
-  const error = ({ mu, variance, tau }, gamma, beta) =>
-    ((tau ? gamma / tau - 1 : 0) ** 2 * variance + (beta - mu) ** 2) / SIGMA ** 2;
+  /* A row of the population, by Box and Muller. */
+  const row = (place) => MU
+    + SIGMA * Math.sqrt(-2 * Math.log(uniform(2 * place))) * Math.cos(2 * Math.PI * uniform(2 * place + 1));
 
-  /* Its expectation over Gaussian batches: a sum over u, with exp(u) = m s^2 / sigma^2 chi-square. */
-  const expected = (m, gamma, beta, eps) => {
-    const k = m - 1;
-    const top = (k * Math.log(k) - k) / 2;
-    let weight = 0;
-    let scale = 0;
-    for (let u = -70; u < 7; u += 0.05) {
-      const p = Math.exp((k * u - Math.exp(u)) / 2 - top);
-      const s2 = (SIGMA ** 2 * Math.exp(u)) / m;
-      weight += p;
-      scale += p * (gamma / Math.sqrt(s2 + eps) - 1) ** 2 * s2;
-    }
-    return (scale / weight + (beta - MU) ** 2) / SIGMA ** 2 + 1 / m;
+  const statistics = (m, number) => {
+    const { mu, variance } = normalize(Array.from({ length: m }, (_, i) => row(LARGEST * number + i)), 0);
+    return { mu, s: Math.sqrt(variance) };
+  };
+
+  /* E s / sigma of m Gaussian rows: sqrt(2 / m) Gamma(m / 2) / Gamma((m - 1) / 2). */
+  const meanDeviation = (m) => {
+    let ratio = 1 / Math.sqrt(Math.PI); // of the two Gamma functions, at two rows
+    for (let k = 2; k < m; k += 1) ratio = (k - 1) / 2 / ratio;
+    return Math.sqrt(2 / m) * ratio;
   };
 
   customElements.define("bn-identity", class extends Widget {
-    title_ = "γ and β: once the identity, always the identity?";
+    title_ = "One point (γ, β), many batches";
     question = {
-      words: "Now γ and β are set so that this batch of 8 rows comes out as it went in: y = x. Give them the values "
-        + "of the whole population instead, and let fresh batches of 8 rows come. "
-        + "How far is y from x then, as root mean square in units of σ?",
-      options: ["not at all", "about 0.1", "about 0.4"],
+      words: "A dot is a batch of 8 rows, at its deviation and its mean. The orange point is (γ, β). On the dot y = x; "
+        + "the distance is how far y is from x. Now the point takes the population's values and 32 fresh batches come. "
+        + "How long are the lines, as root mean square in units of σ?",
+      options: ["nearly 0", "about 0.1", "about 0.4"],
       right: 2,
     };
 
     build() {
-      this.state = { m: 8, eps: 1e-5, number: 0, seen: 0 };
+      this.state = { m: 8, mode: "training", first: 0, gamma: 1, beta: 1 };
       const s = this.state;
-      this.restore(batch(s.m, 0));
-      this.chart("lines", 230);
-      this.chart("errors", 120);
-      const constant = (name, label) => this.slider(name, label, {
-        min: -4, max: 4, step: 0.05, text: () => show(s[name]),
-        get: () => s[name], set: (v) => { s[name] = v; },
+      this.cloud();
+      this.onBatch();
+      this.plane = this.chart("plane", HEIGHT);
+      this.chart("back", 136);
+      this.grab();
+      const constant = (name, label, min, max) => this.slider(name, label, {
+        min, max, step: 0.01, text: () => show(Number(s[name].toFixed(3))), get: () => s[name], set: (v) => { s[name] = v; },
       });
-      constant("gamma", "γ");
-      constant("beta", "β");
-      this.slider("eps", "ε", {
-        min: 0, max: OFFSETS.length - 1, step: 1, text: () => (s.eps && s.eps < 0.01 ? power(Math.log10(s.eps)) : show(s.eps)),
-        get: () => OFFSETS.indexOf(s.eps), set: (i) => { s.eps = OFFSETS[i]; },
-      });
+      constant("gamma", "γ", LEFT, RIGHT);
+      constant("beta", "β", MU - REACH, MU + REACH);
       this.slider("m", "rows m", {
-        min: 0, max: SIZES.length - 1, step: 1, text: () => String(s.m),
-        get: () => SIZES.indexOf(s.m), set: (i) => { s.m = SIZES[i]; },
+        min: 1, max: Math.log2(LARGEST), step: 1, text: () => String(s.m),
+        get: () => Math.log2(s.m), set: (k) => { s.m = 2 ** k; this.cloud(); },
       });
+      this.choice("mode", "statistics of", MODES, () => s.mode, (v) => { s.mode = v; });
       this.buttons(
-        ["batch", "Identity: this batch", () => this.restore(batch(s.m, s.number))],
-        ["population", "Identity: population", () => this.constants(MU, SIGMA ** 2)],
-        ["fresh", "Fresh batch", () => this.draw(1)],
-        ["many", "All 32", () => this.draw(FRESH)],
+        ["batch", "On one batch", () => this.onBatch()],
+        ["population", "On the population", () => this.onPopulation()],
+        ["fresh", "Fresh batches", () => { s.first += SHOWN; this.cloud(); }],
       );
-      this.fact("error", "y from x, this batch");
-      this.fact("average", "on fresh batches");
+      this.fact("error", "y from x, rms");
       this.fact("law", "by the law");
+      this.fact("left", "of a gradient passes");
     }
 
-    constants(mu, variance) {
-      Object.assign(this.state, { gamma: Math.sqrt(variance + this.state.eps), beta: mu });
+    cloud() {
+      const { m, first } = this.state;
+      this.batches = Array.from({ length: SHOWN }, (_, k) => statistics(m, first + k));
     }
 
-    restore(x) {
-      const { mu, variance } = normalize(x, 0);
-      this.constants(mu, variance);
+    onBatch() {
+      const { mu, s } = this.batches[0];
+      Object.assign(this.state, { gamma: s, beta: mu });
     }
 
-    draw(n) {
-      const s = this.state;
-      if (n === 1) s.number = (s.number % FRESH) + 1;
-      s.seen = n === 1 ? Math.max(s.seen, s.number) : FRESH;
-      if (n > 1) s.number = FRESH;
+    onPopulation() {
+      Object.assign(this.state, { gamma: SIGMA, beta: MU });
+    }
+
+    /* The point by mouse and finger; by keys it moves with the sliders. */
+    grab() {
+      const svg = this.plane;
+      const isPoint = (event) => event.target.matches(".bw-handle") && this.answered;
+      svg.addEventListener("pointerdown", (event) => {
+        if (!isPoint(event)) return;
+        event.target.setPointerCapture(event.pointerId);
+        const { gamma, beta } = this.state;
+        this.held = { x: event.clientX, y: event.clientY, gamma, beta };
+        event.preventDefault();
+      });
+      // touch-action alone does not keep the page still under a mark that paints nothing.
+      svg.addEventListener("touchstart", (event) => { if (isPoint(event)) event.preventDefault(); }, { passive: false });
+      svg.addEventListener("pointermove", (event) => {
+        if (!this.held) return;
+        const { x, y, gamma, beta } = this.held;
+        this.state.gamma = between(LEFT, gamma + (event.clientX - x) / this.unit, RIGHT);
+        this.state.beta = between(MU - REACH, beta - (event.clientY - y) / this.unit, MU + REACH);
+        this.update();
+      });
+      for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => { this.held = null; });
     }
 
     reveal() {
-      this.constants(MU, SIGMA ** 2);
-      this.draw(FRESH);
+      this.state.first += 1; // the batch that the point lay on is not a fresh one
+      this.cloud();
+      this.onPopulation();
     }
 
     compute() {
-      const { m, gamma, beta, eps, number, seen } = this.state;
-      const x = batch(m, number);
-      const found = normalize(x, eps);
-      const errors = Array.from({ length: seen }, (_, k) => error(normalize(batch(m, k + 1), eps), gamma, beta));
+      const { m, mode, first, gamma, beta } = this.state;
+      const stored = mode === "evaluation";
+      const batches = this.answered ? this.batches : this.batches.slice(0, 1);
+      const deviations = batches.map(({ s }) => (stored ? SIGMA : s));
+      const means = batches.map(({ mu }) => (stored ? MU : mu));
+      const errors = means.map((mu, k) => ((gamma - deviations[k]) ** 2 + (beta - mu) ** 2) / SIGMA ** 2);
+      const expected = SIGMA * (stored ? 1 : meanDeviation(m)); // of a batch's deviation
       return {
-        m, gamma, beta, eps, number, seen, x, mu: found.mu, var: found.variance, xHat: found.hat,
-        y: found.hat.map((v) => gamma * v + beta), error: error(found, gamma, beta), errors,
-        meanError: seen ? mean(errors) : NaN, law: expected(m, gamma, beta, eps),
+        m, mode, first, gamma, beta, deviations, means, errors, meanError: mean(errors),
+        law: (gamma ** 2 - 2 * gamma * expected + SIGMA ** 2 + (beta - MU) ** 2) / SIGMA ** 2,
+        stopped: stored ? 0 : 2,
       };
     }
 
     texts() {
-      const { error: here, meanError, law, seen } = this.found;
+      const { meanError, law, m, stopped } = this.found;
       return {
-        error: `${show(Math.sqrt(here))} σ`,
-        average: seen ? `${show(Math.sqrt(meanError))} σ, of ${seen}` : "none yet",
-        law: `${show(Math.sqrt(law))} σ`,
+        error: `${show(Math.sqrt(meanError))} σ`,
+        law: `${show(Math.sqrt(Math.max(0, law)))} σ`,
+        left: `${m - stopped} of ${m} directions`,
       };
     }
 
     verdict() {
       const { meanError, law } = this.found;
-      return `32 fresh batches of 8 rows are ${show(Math.sqrt(meanError))} σ away from the identity; `
-        + `the exact law says ${show(Math.sqrt(law))} σ. Try more rows, or other constants.`;
+      return `The lines are ${show(Math.sqrt(meanError))} σ long; the exact law says ${show(Math.sqrt(law))} σ. `
+        + "No place of the point makes all of them short. Drag it; then take more rows; then switch to evaluation.";
     }
 
     summary() {
-      const { m, error: here, meanError, law, seen } = this.found;
-      const fresh = seen ? `, on ${seen} fresh ${seen > 1 ? "batches" : "batch"} ${show(Math.sqrt(meanError))} σ` : "";
-      return `On this batch of ${m} rows y is ${show(Math.sqrt(here))} σ away from x${fresh}. `
-        + `The law expects ${show(Math.sqrt(law))} σ.`;
+      const { m, mode, meanError, law } = this.found;
+      const error = show(Math.sqrt(meanError));
+      return mode === "training"
+        ? `${SHOWN} batches of ${m} rows: y is ${error} σ away from x. The law expects ${show(Math.sqrt(Math.max(0, law)))} σ. `
+          + "Of a gradient the common shift and the common scale stop here, also where y = x."
+        : `Stored statistics are the same for every batch: one dot. y is ${error} σ away from x`
+          + `${meanError < 1e-24 ? ", now and on every batch to come, and the whole gradient passes." : "."}`;
     }
 
-    draw_lines(width, height, svg) {
-      const { x, xHat, y, m } = this.found;
-      svg.setAttribute("aria-label", `${m} rows as dots on three number lines: input x, normalized x-hat and `
-        + `output y, joined by lines. Rings on the line of y show where x was.`);
-      const at = (v) => 30 + ((Math.max(-7, Math.min(9, v)) + 7) / 16) * (width - 44);
-      const rows = [[24, "x", "input", x], [104, "x̂", "normalized", xHat], [184, "y", "output", y]];
-      const marks = [];
-      rows.forEach(([top, name, kind]) => {
-        marks.push(line(at(-7), top, at(9), top, "bw-axis"), text(4, top + 5, name, { class: `bw-name bw-ink-${kind}` }));
-        for (let v = -6; v <= 8; v += 2) {
-          marks.push(line(at(v), top, at(v), top + 6, "bw-axis"));
-          if (top === 184) marks.push(text(at(v), height - 22, show(v), { class: "bw-tick" }));
-        }
-      });
-      marks.push(text(at(1), height - 4, "value (rings on the lowest line: x)", { class: "bw-tick" }));
-      const thin = m > 16 ? " bw-thin" : "";
-      x.forEach((v, i) => {
-        marks.push(line(at(v), 24, at(xHat[i]), 104, `bw-link bw-line-normalized${thin}`));
-        marks.push(line(at(xHat[i]), 104, at(y[i]), 184, `bw-link bw-line-output${thin}`));
-      });
-      x.forEach((v) => marks.push(["circle", { cx: at(v), cy: 184, r: 7, class: "bw-ring bw-line-input" }]));
-      rows.forEach(([top, , kind, values]) => values.forEach((v) =>
-        marks.push(["circle", { cx: at(v), cy: top, r: 4, class: `bw-dot bw-fill-${kind}` }])));
+    draw_plane(width, height, svg) {
+      const { deviations, means, gamma, beta, mode, m } = this.found;
+      svg.setAttribute("aria-label", `A plane: across γ and the deviation of a batch, upwards β and its mean. `
+        + `${deviations.length} ${mode === "training" ? `batches of ${m} rows` : "batches at one place"} as dots; `
+        + `the point (γ, β) at ${show(gamma)}, ${show(beta)}; a line from it to each dot.`);
+      const [left, bottom] = [34, height - 40];
+      const unit = Math.min((width - left - 12) / (RIGHT - LEFT), (bottom - 10) / (2 * REACH));
+      this.unit = unit; // equal on both axes: a length is an error
+      const x = (v) => left + (between(LEFT, v, RIGHT) - LEFT) * unit;
+      const y = (v) => 10 + (MU + REACH - between(MU - REACH, v, MU + REACH)) * unit;
+      const floor = y(MU - REACH);
+      const marks = [
+        // The handle first: it keeps its element whatever is drawn after it.
+        ["circle", { cx: x(gamma), cy: y(beta), r: 15, class: "bw-handle" }],
+        line(left, floor, x(RIGHT), floor, "bw-axis"), line(left, y(MU + REACH), left, floor, "bw-axis"),
+        text((left + x(RIGHT)) / 2, floor + 34, "γ, and the deviation of a batch", { class: "bw-tick" }),
+        text(left + 6, 20, "↑ β, and the mean of a batch", { class: "bw-start" }),
+      ];
+      for (const v of [0, 1, 2]) {
+        marks.push(text(x(v), floor + 17, String(v), { class: "bw-tick" }), text(left - 8, y(v) + 4, String(v), { class: "bw-end" }));
+      }
+      means.forEach((mu, k) => marks.push(line(x(gamma), y(beta), x(deviations[k]), y(mu), "bw-link bw-line-output")));
+      means.forEach((mu, k) => marks.push(["circle", { cx: x(deviations[k]), cy: y(mu), r: 4, class: "bw-dot bw-fill-batch" }]));
+      marks.push(
+        line(x(SIGMA) - 6, y(MU), x(SIGMA) + 6, y(MU), "bw-cross"), line(x(SIGMA), y(MU) - 6, x(SIGMA), y(MU) + 6, "bw-cross"),
+        ["circle", { cx: x(gamma), cy: y(beta), r: 7, class: "bw-dot bw-fill-output" }],
+        ["circle", { cx: x(gamma), cy: y(beta), r: 12, class: "bw-grip" }],
+      );
       return marks;
     }
 
-    draw_errors(width, height, svg) {
-      const { errors, meanError, law, number, seen } = this.found;
-      const shown = this.answered;
-      svg.setAttribute("aria-label", shown && seen
-        ? `Errors of ${seen} fresh batches as dots on a logarithmic line. Their mean is ${show(meanError)}, the law says ${show(law)}, in units of σ squared.`
-        : "An empty line for the errors of fresh batches.");
-      const at = (v) => 30 + ((Math.log10(Math.max(1e-3, Math.min(30, v))) + 3) / Math.log10(3e4)) * (width - 60);
-      const marks = [line(at(1e-3), 80, at(30), 80, "bw-axis")];
-      for (let k = -3; k <= 1; k += 1) {
-        marks.push(line(at(10 ** k), 80, at(10 ** k), 86, "bw-axis"), text(at(10 ** k), 100, power(k), { class: "bw-tick" }));
+    draw_back(width, height, svg) {
+      const { m, stopped } = this.found;
+      const [x, y, r] = [width / 2, 66, 40];
+      svg.setAttribute("aria-label", this.answered
+        ? `A disc: of ${m} directions of a gradient ${stopped ? `two stop` : "none stops"} in the layer.`
+        : "What the layer does to a gradient is shown after your prediction.");
+      const head = text(x, 14, "backward, also where y = x", { class: "bw-tick" });
+      if (!this.answered) return [head, text(x, y, "your prediction first", { class: "bw-tick" })];
+      const marks = [head, ["circle", { cx: x, cy: y, r, class: "bw-dot bw-fill-gradient" }]];
+      if (stopped === m) {
+        marks.push(["circle", { cx: x, cy: y, r, class: "bw-dot bw-fill-neutral" }]);
+      } else if (stopped) {
+        const turn = (2 * Math.PI * stopped) / m;
+        const end = `${x + r * Math.sin(turn)} ${y - r * Math.cos(turn)}`;
+        const large = turn > Math.PI ? 1 : 0;
+        marks.push(["path", { d: `M${x} ${y}V${y - r}A${r} ${r} 0 ${large} 1 ${end}z`, class: "bw-dot bw-fill-neutral" }]);
       }
-      marks.push(text(width / 2, 117, "mean of (y − x)² in a batch, units of σ²", { class: "bw-tick" }));
-      if (!shown) return [...marks, text(width / 2, 50, "your prediction first", { class: "bw-tick" })];
-      errors.forEach((v, k) => marks.push(["circle", {
-        cx: at(v), cy: 72 - ((k * 7) % 40), r: k + 1 === number ? 5 : 3.5,
-        class: `bw-dot bw-fill-${k + 1 === number ? "output" : "batch"}`,
-      }]));
-      const left = law > 1;
-      const side = (v) => ({ x: at(v) + (left ? -5 : 5), anchor: left ? "bw-end" : "bw-start" });
-      marks.push(line(at(law), 4, at(law), 80, "bw-law"), text(side(law).x, 12, `law ${show(law)}`, { class: `bw-note ${side(law).anchor}` }));
-      if (seen) {
-        marks.push(line(at(meanError), 20, at(meanError), 80, "bw-mean"),
-          text(side(meanError).x, 27, `mean ${show(meanError)}`, { class: `bw-note ${side(meanError).anchor}` }));
-      }
+      marks.push(text(x, height - 10, stopped ? "grey: shift and scale stop" : "all of it passes", { class: "bw-tick" }));
       return marks;
     }
   });

@@ -1,22 +1,11 @@
 """The numbers behind the widgets: special cases of what the chapters prove."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from oracles import widgets
-from scipy.stats import chi2
 
 from bnlib import chains, identity, laws
 from bnlib.chapters.chains import measure
-
-ROOT = Path(__file__).parents[3]
-
-
-def test_the_committed_table_is_the_one_that_the_library_writes():
-    script = (ROOT / "book/assets/widgets/sample.js").read_text(encoding="utf-8")
-    assert script == widgets.sample_script()
-
 
 @pytest.mark.parametrize("depth", [1, 2, 7, 12])
 def test_a_plain_chain_has_the_orders_and_the_matched_step_of_the_chapter(depth):
@@ -35,18 +24,14 @@ def test_a_normalized_chain_has_one_order_where_nothing_leaks():
     assert found["above"] < 1e-6 * found["first"]
 
 
-@pytest.mark.parametrize("m", [2, 4, 8, 16, 32])
-def test_with_the_populations_constants_the_expected_error_is_the_law(m):
-    error = widgets.expected_error(m, 2.0, 1.0, mu=1.0, sigma=2.0, eps=0.0)
-    assert error == pytest.approx(identity.gaussian_error(m), rel=1e-9)
-
-
-def test_the_expected_error_with_an_offset_is_the_mean_over_batches():
-    var = 2.0**2 * chi2.ppf((np.arange(100_000) + 0.5) / 100_000, 7) / 8
-    gamma, eps = np.sqrt(2.0**2 + 1.0), 1.0
-    error = widgets.expected_error(8, gamma, 1.0, mu=1.0, sigma=2.0, eps=eps)
-    scale = np.mean((gamma / np.sqrt(var + eps) - 1) ** 2 * var) / 2.0**2
-    assert error == pytest.approx(scale + 1 / 8, rel=1e-4)
+@pytest.mark.parametrize("m", [2, 8, 1024])
+def test_the_expected_error_of_any_constants_is_the_mean_over_batches(m):
+    gamma, beta, batches = 1.3, 0.8, 4000
+    found = widgets.identity_numbers(m, 0, gamma, beta, stored=False, batches=batches)
+    spread = found["errors"].std() / np.sqrt(batches)
+    assert found["law"] == pytest.approx(found["mean-error"], abs=4 * spread)
+    at_population = widgets.identity_numbers(m, 0, 1.0, 1.0, stored=False, batches=1)["law"]
+    assert at_population == pytest.approx(identity.gaussian_error(m), rel=1e-9)
 
 
 @pytest.mark.parametrize("curve", widgets.BEND_CURVES)

@@ -1,8 +1,7 @@
 """What the book's widgets show, computed by the library.
 
 The widgets are scripts in a page and compute for themselves. This is their witness: the same
-settings, the same names, by the functions that the chapters use. It also writes the table of
-random rows that a widget carries, so that both see the same batches.
+settings, the same names, by the functions that the chapters use.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.integrate import quad
 
 from bnlib import chains, identity, reference
 from bnlib.chapters.chains import measure
 from bnlib.orders import noise_floor, order_sums, subset_masks
 
-MU, SIGMA = 1.0, 2.0  # of the population that the identity widget draws from
-SIZES = (2, 4, 8, 16, 32)  # its batch sizes
-BATCHES = 33  # one to start with, 32 fresh ones
+MU, SIGMA = 1.0, 1.0  # of the population that the identity widget draws from
+LARGEST = 1024  # rows of a batch
+SHOWN = 32  # batches
 CHAIN_EPS = 1e-5  # under the root of the chain's normalization
 BEND_X = 6 * (np.arange(49) / 48) ** 1.4  # inputs of the layer that bends a curve
 BEND_CURVES = {
@@ -31,75 +28,42 @@ BEND_PENALTY = 1e-8  # on its squared output weights
 X = (-1.6, 0.56, -0.16, 1.58, -1.05, 1.11, -0.67, 0.22)  # rows of the gradient widget
 
 
-def sample_table() -> np.ndarray:
-    """Standard normal numbers in hundredths, (BATCHES * largest size,) of int."""
-    draws = np.random.default_rng(2015).standard_normal(BATCHES * SIZES[-1])
-    return np.rint(100 * draws).astype(int)
-
-
-def sample_script() -> str:
-    """The table as the script that a page loads: two digits to base 36 a number, 648 for zero."""
-    digits = "".join(np.base_repr(z + 648, 36).zfill(2) for z in sample_table()).lower()
-    return (
-        "/* Standard normal numbers in hundredths, plus 648, two digits to base 36 each.\n"
-        "   Written by sample_script of tests/support/oracles/widgets.py. */\n"
-        f'window.BN_SAMPLE = "{digits}";\n'
-    )
-
-
 def batch(m: int, number: int) -> np.ndarray:
-    """Rows of one batch of the population, (m,)."""
-    return MU + SIGMA * sample_table()[m * number : m * (number + 1)] / 100
+    """Rows of one batch of the population, (m,): mulberry32's hash, then Box and Muller."""
+    place = LARGEST * number + np.arange(m)
+    radius = np.sqrt(-2 * np.log(_uniform(2 * place)))
+    return MU + SIGMA * radius * np.cos(2 * np.pi * _uniform(2 * place + 1))
+
+
+def _uniform(place: np.ndarray) -> np.ndarray:
+    seed = place.astype(np.uint32) * np.uint32(0x6D2B79F5)
+    t = (seed ^ (seed >> 15)) * (seed | np.uint32(1))
+    t = (t + (t ^ (t >> 7)) * (t | np.uint32(61))) ^ t
+    return ((t ^ (t >> 14)) + 0.5) / 2**32
 
 
 def identity_numbers(
-    m: int, number: int, gamma: float, beta: float, *, eps: float, seen: int
+    m: int, first: int, gamma: float, beta: float, *, stored: bool, batches: int
 ) -> dict[str, Any]:
-    """One batch through the layer, its error, those of the first `seen` fresh ones, and the law.
+    """Means and deviations of the batches from `first` on, y against x in each, and the law.
 
-    Errors are mean squares of y - x in units of sigma^2.
+    stored: the layer normalizes with the population's statistics. Errors are mean squares of
+    y - x in units of sigma^2.
     """
-    x = batch(m, number)
-    y, tape = reference.forward(x[:, None], np.array([gamma]), np.array([beta]), eps=eps)
-    found = reference.statistics(x[:, None])
+    pairs = [reference.statistics(batch(m, first + k)[:, None]) for k in range(batches)]
+    means = np.array([MU if stored else float(pair.mean[0]) for pair in pairs])
+    variances = np.array([SIGMA**2 if stored else float(pair.var[0]) for pair in pairs])
     constants = identity.Constants(np.array([gamma]), np.array([beta]))
-
-    def error(k: int) -> float:
-        mu, var = reference.statistics(batch(m, k)[:, None])
-        return float(identity.batch_error(mu, var, constants, eps=eps)[0]) / SIGMA**2
-
-    errors = [error(k) for k in range(1, seen + 1)]
+    errors = identity.batch_error(means, variances, constants, eps=0.0) / SIGMA**2
+    deviation = SIGMA * (1.0 if stored else float(identity.expected_batch_std(m)))
     return {
-        "x": x,
-        "mu": float(found.mean[0]),
-        "var": float(found.var[0]),
-        "x-hat": tape.x_hat[:, 0],
-        "y": y[:, 0],
-        "error": error(number),
-        "errors": np.array(errors),
-        "mean-error": float(np.mean(errors)) if errors else np.nan,
-        "law": expected_error(m, gamma, beta, mu=MU, sigma=SIGMA, eps=eps),
+        "means": means,
+        "deviations": np.sqrt(variances),
+        "errors": errors,
+        "mean-error": float(np.mean(errors)),
+        "law": (gamma**2 - 2 * gamma * deviation + SIGMA**2 + (beta - MU) ** 2) / SIGMA**2,
+        "stopped": 0 if stored else 2,
     }
-
-
-def expected_error(
-    m: int, gamma: float, beta: float, *, mu: float, sigma: float, eps: float
-) -> float:
-    """E(y - x)^2 / sigma^2 of a batch of m Gaussian rows, for any constants.
-
-        E[(gamma / sqrt(s^2 + eps) - 1)^2 s^2] / sigma^2 + (beta - mu)^2 / sigma^2 + 1 / m
-
-    s: the biased standard deviation of the batch, sigma sqrt(chi^2_(m-1) / m).
-    Consequence: `identity.gaussian_error` at gamma = sigma, beta = mu, eps = 0.
-    """
-
-    def density(chi: float) -> float:
-        var = sigma**2 * chi**2 / m
-        return float(stats.chi.pdf(chi, m - 1) * (gamma / np.sqrt(var + eps) - 1) ** 2 * var)
-
-    edge = np.sqrt(m) + 12  # nothing is left of the density beyond it
-    scale, _ = quad(density, 0, edge, epsabs=1e-13, epsrel=1e-13, limit=400)
-    return float((scale + (beta - mu) ** 2) / sigma**2 + 1 / m)
 
 
 def chain_weights(depth: int, mean: float, spread: float) -> np.ndarray:
