@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 FOLDER = "widgets"
 STYLE = "widgets.css"
 SHARED = "core"
-NAMES = ("bend", "identity", "chain", "gradient")
+NAMES = ("bend", "identity", "area", "chain", "gradient")
 _HOLDER = re.compile(r"<bn-([a-z]+)>")
 
 

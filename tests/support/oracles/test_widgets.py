@@ -7,6 +7,7 @@ from oracles import widgets
 from bnlib import chains, identity, laws
 from bnlib.chapters.chains import measure
 
+
 @pytest.mark.parametrize("depth", [1, 2, 7, 12])
 def test_a_plain_chain_has_the_orders_and_the_matched_step_of_the_chapter(depth):
     w = widgets.chain_weights(depth, 1.2, 0.4)
