@@ -9,7 +9,7 @@ WORDS = {
     "notebooks/misconceptions": 1700,  # 36 entries
 }
 SCREEN = 900  # pixels
-PICTURES = "bn-bend, bn-identity, bn-chain, bn-gradient, .cell_output :is(img, svg), figure img"
+PICTURES = ".bw-body, .cell_output :is(img, svg), figure img"
 # A formula counts as one word; code and tables are counted apart.
 IN_SIGHT = """(pictures) => {
   const article = document.querySelector("article");
