@@ -511,6 +511,29 @@ def test_nothing_overflows_or_moves_and_targets_are_large_enough(visit, width):
         assert np.diff(np.sort(lefts)).min() >= 24
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_stand_in_the_address_and_come_back(visit, bench, name):
+    widget = Widget(visit(), name).answer()
+    for slider in SLIDERS[name]:
+        widget.control(slider).press("End")
+    widget.said()
+    address = widget.page.evaluate("location.search")
+    again = Widget(visit(url=f"{bench}{address}"), name)
+    assert not again.root.locator("fieldset.bw-controls").evaluate("e => e.disabled")
+    for slider in SLIDERS[name]:
+        assert again.control(slider).input_value() == widget.control(slider).input_value()
+    CHECKS[name](again)
+
+
+def test_an_address_sets_only_what_a_control_could(visit, bench):
+    query = "chain.depth=1e9&chain.mean=lots&chain.norm=on&chain.rule=none&identity.m=-3&bend.x=1"
+    page = visit(url=f"{bench}?{query}")
+    data = check_chain(Widget(page, "chain"))
+    assert (data["depth"], data["norm"], data["rule"]) == (12, "on", "matched")
+    assert check_identity(Widget(page, "identity"))["m"] == 2
+    assert Widget(page, "bend").control("spread").is_disabled()
+
+
 def test_motion_only_where_it_is_welcome(visit):
     stems = "() => document.querySelector('[data-chart=rest]').innerHTML"
     for preference, moves in (("no-preference", True), ("reduce", False)):

@@ -4,7 +4,7 @@
   const { Widget, line, show, text } = window.BN;
   const W1 = 2;
   const W2 = 1;
-  const LEFT = 34;
+  const LEFT = 42;
   const MOVES = [["first", "the first"], ["second", "the second"], ["both", "both"]];
 
   customElements.define("bn-area", class extends Widget {

@@ -75,6 +75,7 @@ window.BN = (() => {
       this.answered = false;
       this.charts = [];
       this.facts = {};
+      this.settings = {};
       this.stage = make("div", { class: "bw-stage" });
       this.controls = make("fieldset", { class: "bw-controls", disabled: "" },
         make("legend", { class: "bw-hidden" }, "Settings"));
@@ -85,6 +86,7 @@ window.BN = (() => {
       this.replaceChildren(make("div", { class: "bw-body", role: "group", "aria-labelledby": title.id },
         title, this.ask(), this.stage, this.controls, this.reading, this.status));
       this.status.textContent = "Choose an answer. Then the settings open.";
+      this.restore();
       this.update(true);
       // A box whose width is not known yet draws nothing.
       new ResizeObserver(() => this.redraw()).observe(this.stage);
@@ -103,6 +105,13 @@ window.BN = (() => {
 
     answer(chosen) {
       if (this.answered) return;
+      this.open(chosen);
+      this.dataset.answer = chosen;
+      this.update(true);
+      this.say(`${chosen === this.question.right ? "Right." : "Not so."} ${this.verdict()}`, 0);
+    }
+
+    open(chosen) {
       this.answered = true;
       this.options.forEach((button, i) => {
         assign(button, { "aria-disabled": "true", "aria-pressed": String(i === chosen) });
@@ -112,10 +121,26 @@ window.BN = (() => {
         }
       });
       this.controls.disabled = false;
-      this.dataset.answer = chosen;
       this.reveal();
-      this.update(true);
-      this.say(`${chosen === this.question.right ? "Right." : "Not so."} ${this.verdict()}`, 0);
+    }
+
+    /* The address carries the settings, `?identity.m=10&identity.mode=evaluation`; a control takes
+       only what it could be set to. Whoever comes with settings has had the question before. */
+    restore() {
+      const address = new URLSearchParams(location.search);
+      const given = Object.keys(this.settings).filter((name) => address.has(this.parameter(name)));
+      if (given.length) this.open();
+      given.forEach((name) => this.settings[name].set(address.get(this.parameter(name))));
+    }
+
+    store() {
+      const address = new URLSearchParams(location.search);
+      for (const [name, { get }] of Object.entries(this.settings)) address.set(this.parameter(name), get());
+      history.replaceState(null, "", `?${address}${location.hash}`);
+    }
+
+    parameter(name) {
+      return `${this.localName.slice(3)}.${name}`;
     }
 
     /* A drawing of fixed height; `role` is "img" unless it holds something to operate. */
@@ -147,6 +172,10 @@ window.BN = (() => {
       const value = make("span", { class: "bw-value", "aria-hidden": "true" });
       const row = make("div", { class: "bw-slider" }, make("label", { for: id }, label), input, value);
       this.controls.append(row);
+      this.settings[name] = {
+        get: () => input.value,
+        set: (wanted) => { input.value = wanted; set(Number(input.value)); },
+      };
       this.syncs ??= [];
       this.syncs.push(() => {
         input.value = get();
@@ -173,6 +202,7 @@ window.BN = (() => {
       this.controls.append(make("fieldset", { class: "bw-choice", "data-name": name },
         make("legend", {}, legend),
         ...list.map(([, label], i) => make("label", {}, inputs[i], label))));
+      this.settings[name] = { get, set: (wanted) => { if (inputs.some(({ value }) => value === wanted)) set(wanted); } };
       this.syncs.push(() => inputs.forEach((input) => { input.checked = input.value === get(); }));
     }
 
@@ -200,7 +230,10 @@ window.BN = (() => {
     /* Wait until the hand rests: a screen reader need not hear every value on the way. */
     say(words, wait = 350) {
       clearTimeout(this.later);
-      this.later = setTimeout(() => { this.status.textContent = words; }, wait);
+      this.later = setTimeout(() => {
+        this.status.textContent = words;
+        this.store();
+      }, wait);
     }
 
     reveal() {}
