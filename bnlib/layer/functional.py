@@ -61,6 +61,33 @@ def _unstack(info: Any, a: Tensor) -> Tensor:
     return a.unflatten(axis, (info.batch_size, -1)).movedim(axis, 0)
 
 
+class _Plain(Function):
+    """y of x, gamma, beta as by `_Normalize`, quicker to call, outside of `torch.func`."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        x, gamma, beta, ctx.eps, known = inputs
+        ctx.save_for_backward(x, gamma, *known)
+        return passes.forward(x, gamma, beta, ctx.eps, known)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        return *_differentiate(ctx, *grad_outputs), None, None
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
+    """(dx, dgamma, dbeta); as a Function only where they may be differentiated in their turn."""
+    x, gamma, *known = ctx.saved_tensors
+    if _transformed() or torch.is_grad_enabled():
+        return _Differentiate.apply(dy, x, gamma, *known, ctx.eps)
+    return passes.backward(dy, x, gamma, ctx.eps, passes.Statistics(*known))
+
+
+def _transformed() -> bool:
+    """Whether torch runs these lines for something else than their values."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 class _Normalize(Function):
     """(y, pilot, shift, var) of x, gamma, beta; derivatives are those of y."""
 
@@ -78,8 +105,7 @@ class _Normalize(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
         dy, *_ = grad_outputs
-        x, gamma, pilot, shift, var = ctx.saved_tensors
-        return *_Differentiate.apply(dy, x, gamma, pilot, shift, var, ctx.eps), None
+        return *_differentiate(ctx, dy), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -177,8 +203,12 @@ def _train(
     if forward_ad._current_level >= 0:
         y, mean, var = _plain(x, gamma, beta, eps)
     else:
-        y, pilot, shift, var = _Normalize.apply(x, gamma, beta, eps)
-        mean = pilot.double() + shift
+        if _transformed():
+            y, pilot, shift, var = _Normalize.apply(x, gamma, beta, eps)
+        else:
+            known = pilot, shift, var = passes.statistics(x.detach())
+            y = _Plain.apply(x, gamma, beta, eps, known)
+        mean = pilot.double() + shift if buffers else pilot
     if buffers is not None:
         with torch.no_grad():
             _track(buffers[0], mean, new_weight)
