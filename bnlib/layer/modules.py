@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
@@ -17,7 +18,8 @@ class _Layer(nn.modules.batchnorm._BatchNorm):
     momentum=None keeps the plain average over all batches since the last reset. A batch is counted
     once, also where checkpointing runs forward again for it and torch counts twice.
     torch.compile and torch.export take any batch size and both modes; in torch.fx the layer is a
-    leaf, as torch's own; torch.jit.script is refused with a sentence.
+    leaf, as torch's own; torch.jit.script is refused with a sentence. torch.onnx.export with
+    dynamo=False writes one BatchNormalization, or folds it into the convolution before it.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class _Layer(nn.modules.batchnorm._BatchNorm):
         if isinstance(input, Proxy):  # of torch.fx, which takes only layers of torch.nn for leaves
             tracer: Any = input.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
+        if torch.onnx.is_in_onnx_export():
+            return super().forward(input)  # torch's operator, which has a node there
         self._check_input_dim(input)
         used = self.track_running_stats or not self.training
         # Statistics first: non-reentrant checkpointing may stop between them and the counter.

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import io
 
 import numpy as np
 import pytest
@@ -560,6 +561,41 @@ def test_tools_of_torch_that_look_for_batch_normalization_find_it(generator):
     torch.testing.assert_close(folded(x), net(conv(x)), rtol=0, atol=1e-5)
     spread = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(net))[0]
     assert list(spread.state_dict()) == list(net.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("switches", [{}, {"scale": False}, {"shift": False}, {"affine": False}])
+def test_onnx_holds_one_batch_normalization_or_one_folded_convolution(switches, generator):
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    norm = BatchNorm2d(4, **switches)
+    norm(normal(generator, 4, 4, 5, 5, dtype=torch.float32) * 2 + 1)
+    x = normal(generator, 2, 4, 6, 6, dtype=torch.float32)
+    for net, node in (
+        (norm, "BatchNormalization"),
+        (nn.Sequential(nn.Conv2d(4, 4, 3), norm), "Conv"),
+    ):
+        file = io.BytesIO()
+        torch.onnx.export(net.eval(), (x,), file, input_names=["x"], dynamo=False)
+        model = onnx.load_from_string(file.getvalue())
+        kinds = [n.op_type for n in model.graph.node]
+        assert [kind for kind in kinds if kind not in ("Identity", "Constant")] == [node]
+        (y,) = ReferenceEvaluator(model).run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(y), net(x), rtol=0, atol=1e-5)
+
+
+def test_what_the_page_says_of_tools_that_know_torch_s_classes_only():
+    spread = nn.SyncBatchNorm.convert_sync_batchnorm(BatchNorm2d(4, shift=False))
+    assert type(spread) is nn.SyncBatchNorm
+    assert spread.bias is None
+    with pytest.raises(AssertionError, match="did not find fuser method"):
+        torch.ao.quantization.fuse_modules(
+            nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4)).eval(), [["0", "1"]]
+        )
+    lazy = nn.LazyBatchNorm2d()
+    lazy(torch.rand(2, 3, 4, 4))
+    BatchNorm2d(3).load_state_dict(lazy.state_dict())
 
 
 def test_public_names():
