@@ -36,6 +36,10 @@ _KEY = re.compile(
 _COMPUTED = re.compile(
     r"(?:(?P<prefix>.*)\.)?parametrizations\.(?P<name>\w+)(?P<of>\..*)", re.DOTALL
 )
+# MXNet and Flax keep parameters and statistics apart, under the same names.
+_APART = re.compile(r"(arg|aux):|(params|batch_stats)[./]")
+_FLAX = re.compile(r"(?:(?P<prefix>.*)[./])?(?P<name>scale|bias|mean|var)", re.DOTALL)
+_FLAX_PART = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
 _DEEPEST, _MANY = 8, 1000  # nested wrappers, and entries of a list; a hostile file has no end
 _MOST = 1_000_000  # channels; a hostile file promises more than it holds
 
@@ -147,7 +151,7 @@ def identity_coords(norm: Norm) -> Coordinates:
 def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """What is stored of each normalization: prefix -> part -> how it is called -> tensor."""
     groups: dict[str, dict[str, dict[str, Any]]] = {}
-    for key, value in state.items():
+    for key, value in _torch_names(state).items():
         match = _COMPUTED.fullmatch(key) or _KEY.fullmatch(key)
         if match and match["name"] in _PART:
             name = (match["prefix"] or "").replace("/", ".")
@@ -155,6 +159,28 @@ def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
             called = match["name"] + (match["of"] or "")
             stored[key if called in stored else called] = value
     return groups
+
+
+def _torch_names(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state with parameters and statistics together, and Flax's names as torch's.
+
+    A scale or a mean alone is no normalization: of Flax are a mean, a variance, and one more.
+    """
+    if any(name.startswith(("aux:", "batch_stats")) for name in state):
+        together = {_APART.sub("", name, count=1): value for name, value in state.items()}
+        state = together if len(together) == len(state) else state
+    parts: dict[str, set[str]] = {}
+    for match in filter(None, map(_FLAX.fullmatch, state)):
+        parts.setdefault(match["prefix"] or "", set()).add(match["name"])
+
+    def name_of(key: str) -> str:
+        match = _FLAX.fullmatch(key)
+        known = parts[match["prefix"] or ""] if match else set()
+        if not match or not {"mean", "var"} < known:
+            return key
+        return key.removesuffix(match["name"]) + _FLAX_PART.get(match["name"], match["name"])
+
+    return {name_of(key): value for key, value in state.items()}
 
 
 def _whole(tensors: Mapping[str, Any]) -> Any:
@@ -214,6 +240,8 @@ def _nothing(content: Any) -> str:
         return f"refused: the file holds an object of {type(content).__module__}.{kind}. {SAVE}"
     held = list(content.items())[:5] if isinstance(content, Mapping) else []
     keys = [f"{str(key)[:40]} ({type(value).__name__})" for key, value in held]
+    if any(type(value).__module__.startswith("numpy") for _, value in held):
+        return "expected tensors by name, got NumPy arrays; save each as torch.from_numpy(array)"
     return (
         "expected a state dict (names and tensors, also under other names), got a "
         f"{kind}{' with ' * bool(keys)}{', '.join(keys)}. {SAVE}"

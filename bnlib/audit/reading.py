@@ -119,7 +119,10 @@ def _format(path: Path, head: bytes, holds: str) -> str:
             or re.search(kind.get("name", "(?!)"), path.name)
         ):
             return f"{kind['what']}; {kind['then']}"
-    return "a file that neither torch.save nor safetensors wrote; it may be truncated"
+    return (
+        "a file that neither torch.save nor safetensors wrote; it may be truncated: fetch it "
+        "again, or give a state dict"
+    )
 
 
 def _members(path: Path, size: int) -> str:
@@ -134,7 +137,8 @@ def _members(path: Path, size: int) -> str:
         ) from error
     names = "".join(f"{part.filename}\n" for part in parts)
     unpacked = sum(part.file_size for part in parts)
-    if "/data.pkl\n" in names and (unpacked > size or any(p.compress_type for p in parts)):
+    stored = "/data.pkl\n" in names and "/constants.pkl\n" not in names  # else it is not read
+    if stored and (unpacked > size or any(p.compress_type for p in parts)):
         raise UnreadableError(
             f"{path}: refused: expected an archive as torch.save writes it, not compressed, got "
             f"{unpacked} bytes packed into {size}; if it is yours, unpack it and zip it without "

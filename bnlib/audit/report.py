@@ -69,7 +69,8 @@ def audit(
         reasons = "".join(f"; {name or '(root)'}: {reason}" for name, reason in skipped[:5])
         raise UnreadableError(
             f"{path}: expected at least one batch normalization{matching} (a running mean and "
-            f"variance under one prefix), got none{reasons}"
+            f"variance under one prefix), got none{reasons}; a file of parameters alone "
+            "lacks both: save the whole state_dict(), buffers too"
         )
     layers = [measure(record, activation) for record in records]
     shares = identity_audit(records, shuffles=40, rng=np.random.default_rng(0))

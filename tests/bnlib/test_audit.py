@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from collections import Counter, defaultdict
 from fractions import Fraction
@@ -422,6 +423,14 @@ SPELLINGS = {
     ),
     "gluon": ("bn_gamma", "bn_beta", "bn_running_mean", "bn_running_var"),
     "mxnet": ("bn_gamma", "bn_beta", "bn_moving_mean", "bn_moving_var"),
+    "mxnet apart": ("arg:bn_gamma", "arg:bn_beta", "aux:bn_moving_mean", "aux:bn_running_var"),
+    "flax": ("bn/scale", "bn/bias", "bn/mean", "bn/var"),
+    "flax apart": (
+        "params.bn.scale",
+        "params.bn.bias",
+        "batch_stats.bn.mean",
+        "batch_stats.bn.var",
+    ),
 }
 
 
@@ -551,6 +560,11 @@ FOREIGN = {
     "xml": (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "XML"),
     "empty": (b"", "empty"),
     "text": (b"model: resnet50\n", "text"),
+    "zip": (b"PK\5\6" + bytes(18), "a zip archive; unpack it first"),
+    "webp": (b"RIFF\x24\0\0\0WEBPVP8 ", "a picture; give a state dict"),
+    "film": (b"\0\0\0\x18ftypmp42" + bytes(20), "film"),
+    "bmp": (b"BM" + bytes(60), "picture"),
+    "parquet": (b"PAR1" + bytes(60), "a table or arrays of another program"),
     "binary": (bytes(range(128, 255)), "neither torch.save nor safetensors"),
 }
 
@@ -574,6 +588,25 @@ def test_other_archives_are_named(member, told, tmp_path):
         archive.writestr(member, "x")
         archive.writestr("m/data.pkl" if "pkl" in member else "b", "x")
     assert told in run(tmp_path / "model.pt").stderr
+
+
+def test_a_whole_torchscript_file_and_a_cut_safetensors_file_are_named(tmp_path):
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.jit.trace(nn.BatchNorm2d(3).eval(), torch.rand(2, 3, 4, 4))
+        program.save(tmp_path / "model.pt")
+    assert "TorchScript program; save" in run(tmp_path / "model.pt").stderr
+    (tmp_path / "cut.safetensors").write_bytes((10**12).to_bytes(8, "little") + b'{"a": 1}')
+    assert "a damaged header; fetch" in run(tmp_path / "cut.safetensors").stderr
+
+
+def test_what_is_no_normalization_is_told_with_what_to_do(save):
+    arrays = {f"bn.{name}": value.numpy() for name, value in sound().items()}
+    assert "NumPy arrays; save each as torch.from_numpy" in run(save(arrays)).stderr
+    parameters = {k: v for k, v in state(bn=sound()).items() if "running" not in k}
+    assert "parameters alone lacks both: save the whole" in run(save(parameters)).stderr
+    apart = state(bn=sound()) | {"head.mean": torch.ones(3), "head.var": torch.ones(3)}
+    report = audit(save(apart | {"latent.scale": torch.ones(3), "latent.mean": torch.ones(3)}))
+    assert ([record.name for record in report.records], report.skipped) == (["bn"], [])
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(save, tmp_path):
