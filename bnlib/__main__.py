@@ -12,6 +12,7 @@ COMMANDS = {
     "audit": "bnlib.audit.command:audit_command",
     "downloads": "bookbuild.cli_downloads:downloads_command",
     "execute": "bookbuild.cli_execute:execute_command",
+    "page": "bookbuild.cli_page:page_command",
     "reproduce": "bookbuild.cli_reproduce:reproduce_command",
     "sweep": "bookbuild.cli_sweep:sweep_command",
 }
