@@ -191,6 +191,18 @@ def ascending(name: str, values: list[Any]) -> None:
     expect(sorted(set(values)) == values, name, "numbers in ascending order, each once", values)
 
 
+def grid(least: int = 1, *, first: float | None = None, among: float | None = None) -> Rule:
+    """Ascending numbers, at least so many; a certain one first, or among them."""
+
+    def rule(name: str, values: list[Any]) -> None:
+        ascending(name, values)
+        expect(len(values) >= least, name, f"at least {least} numbers", values)
+        expect(first in (None, values[0]), name, f"{first} as the first number", values)
+        expect(among in (None, *values), name, f"{among} among them, which decides", values)
+
+    return rule
+
+
 def pairs(what: str) -> Rule:
     """Pairs of whole numbers; `what` names their two entries."""
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bnlib.chapters.batches.exact import Padding
 from bnlib.results import Claim
-from bnlib.statistics import holm, paired_difference, rows_with, with_ends
+from bnlib.statistics import Interval, holm, paired_difference, rows_with, with_ends
 from bnlib.verdicts import count, inside, verdict
 
 STATISTICS = "the statistics: recompute them"
@@ -79,7 +79,7 @@ def moving_average(lines: Any) -> Claim:
     """lines: of `measure.moving_averages`; ema against renorm, a = 0.1, at every rate."""
     gaps = {}
     for rate in sorted(set(lines.rate)):
-        ema, renorm = (_log_loss(lines, kind, rate, 0.1) for kind in ("ema", "renorm"))
+        ema, renorm = (_log_loss(lines, kind, rate) for kind in ("ema", "renorm"))
         gaps[rate] = paired_difference(ema, renorm)
     worse = sum(gap.low > 0 for gap in gaps.values())
     words = "; ".join(f"η = {rate:g}: {with_ends(gap, '.2f')}" for rate, gap in gaps.items())
@@ -99,7 +99,7 @@ def moving_dose(lines: Any) -> Claim:
     means = [ema["log loss"][ema.a == a].mean() for a in doses]
     most, none = (_log_loss(lines, "ema", rate, a) for a in (doses[-1], doses[0]))
     apart = paired_difference(most, none)
-    still = paired_difference(none, _log_loss(lines, "batch", rate, 0.1))
+    still = paired_difference(none, _log_loss(lines, "batch", rate))
     right = [*(np.diff(means) > 0), apart.low > 0, still.low <= 0]
     words = ", ".join(f"{mean:.2f} at a = {a:g}" for a, mean in zip(doses, means, strict=True))
     return Claim(
@@ -110,7 +110,7 @@ def moving_dose(lines: Any) -> Claim:
     )
 
 
-def _log_loss(lines: Any, kind: str, rate: float, a: float) -> np.ndarray:
+def _log_loss(lines: Any, kind: str, rate: float, a: float = 0.1) -> np.ndarray:
     return _column(rows_with(lines, kind=kind, rate=rate, a=a, affine=True), "log loss")
 
 
@@ -174,52 +174,46 @@ def accumulation(lines: Any, errors: dict[str, float]) -> Claim:
 
 def ghosts(lines: Any) -> Claim:
     """lines: of `measure.ghost_training`."""
-    whole, better = lines.g.max(), {}
-    sizes = [g for g in sorted(set(lines.g)) if g != whole]
-    gaps = {
-        (name, g): _paired(rows_with(lines, g=g), rows_with(lines, g=whole), name)
-        for name in ("accuracy", "loss")
-        for g in sizes
-    }
+    whole, better, gaps = rows_with(lines, g=lines.g.max()), [], {}
+    sizes = sorted(set(lines.g) - set(whole.g))
     for name, sign in (("accuracy", 1), ("loss", -1)):
-        p = holm([gaps[name, g].p for g in sizes])
-        gains = [sign * gaps[name, g].estimate for g in sizes]
-        better[name] = [gain > 0 and q < 0.05 for gain, q in zip(gains, p, strict=True)]
+        gaps[name] = [_paired(rows_with(lines, g=g), whole, name) for g in sizes]
+        p = holm([gap.p for gap in gaps[name]])
+        gains = [sign * gap.estimate > 0 for gap in gaps[name]]
+        better.append(np.array(gains) & (p < 0.05))
     words = "; ".join(
-        f"g = {g}: {with_ends(gaps['accuracy', g], '+.2f')} points, loss "
-        f"{with_ends(gaps['loss', g], '+.3f')}"
-        for g in sizes
+        f"g = {g}: {with_ends(points, '+.2f')} points, loss {with_ends(loss, '+.3f')}"
+        for g, points, loss in zip(sizes, gaps["accuracy"], gaps["loss"], strict=True)
     )
-    both = np.logical_and(better["accuracy"], better["loss"]).any()
-    some = np.logical_or(better["accuracy"], better["loss"]).any()
-    return Claim("batches-ghosts", verdict(both, some), f"Against the whole batch, {words}.")
+    rule = verdict((better[0] & better[1]).any(), np.any(better))
+    return Claim("batches-ghosts", rule, f"Against the whole batch, {words}.")
 
 
-def sync_exact(found: dict[str, Any] | None) -> Claim:
-    """found: of `machines.two_processes`; None where no processes were started."""
-    if found is None:
+def sync_exact(gaps: dict[str, Any] | None) -> Claim:
+    """gaps: of `machines.two_processes`; None where no processes were started."""
+    if gaps is None:
         words = "No processes were started in this run (processes = False)."
         return Claim("batches-sync-exact", "undecided", words)
-    table = found["table"].set_index("precision").drop(columns="rows")
+    table = gaps["table"].set_index("precision").drop(columns="rows")
     double, single = (float(table.loc[p].to_numpy().max()) for p in ("float64", "float32"))
-    holds = double <= 1e-12 and single <= 1e-5 and found["equal"] and found["trained"] <= 1e-10
-    tested = found["apart"] > 1e-2
+    holds = double <= 1e-12 and single <= 1e-5 and gaps["equal"] and gaps["trained"] <= 1e-10
+    tested = gaps["apart"] > 1e-2
     return Claim(
         "batches-sync-exact",
         verdict(holds and tested, tested=tested),
         f"Largest relative difference {double:.1e} in float64 and {single:.1e} in float32; "
-        f"statistics of both ranks {'equal' if found['equal'] else 'not equal'} to the bit; after "
-        f"60 steps {found['trained']:.1e}; without synchronization {found['apart']:.2f}.",
+        f"statistics of both ranks {'equal' if gaps['equal'] else 'not equal'} to the bit; after "
+        f"60 steps {gaps['trained']:.1e}; without synchronization {gaps['apart']:.2f}.",
     )
 
 
-def padding_law(found: Padding) -> Claim:
-    """found: of `exact.padding`."""
+def padding_law(padded: Padding) -> Claim:
+    """padded: of `exact.padding`."""
     return Claim(
         "batches-padding-law",
-        verdict(found.law <= 1e-12 and found.absorbed <= 1e-12 and found.other > 1e-2),
-        f"Law of {len(found.lines)} channels and shares to {found.law:.1e}, absorbed to "
-        f"{found.absorbed:.1e}; the same constants at another share miss by {found.other:.2f}.",
+        verdict(padded.law <= 1e-12 and padded.absorbed <= 1e-12 and padded.other > 1e-2),
+        f"Law of {len(padded.lines)} channels and shares to {padded.law:.1e}, absorbed to "
+        f"{padded.absorbed:.1e}; the same constants at another share miss by {padded.other:.2f}.",
     )
 
 
@@ -239,13 +233,13 @@ def pure(lines: Any) -> Claim:
     )
 
 
-def separate_blind(found: dict[str, np.ndarray]) -> Claim:
-    """found: of `exact.generator_gradients`."""
-    apart, joint = found["alone"].max(), found["together"].min()
+def separate_blind(gradients: dict[str, np.ndarray]) -> Claim:
+    """gradients: of `exact.generator_gradients`."""
+    apart, joint = gradients["alone"].max(), gradients["together"].min()
     return Claim(
         "batches-separate-blind",
         verdict(apart <= 1e-12 and joint > 1e-6),
-        f"Gradient for shift and scale, relative to that for the fakes, {len(found['alone'])} "
+        f"Gradient for shift and scale, relative to that for the fakes, {len(gradients['alone'])} "
         f"seeds: at most {apart:.1e} alone, at least {joint:.2f} together.",
     )
 
@@ -255,37 +249,36 @@ def leak_law(lines: Any, signs: float) -> Claim:
     mean = rows_with(lines, arm="mean only", negatives="batch")
     queue = rows_with(lines, arm="synchronized", negatives="queue")
     shuffled = rows_with(lines, arm="shuffled", negatives="queue")
-    right = [_between(1 / mean["rows"], mean, "correlation")]
-    right += [_between(1 / queue["rows"], queue, "correlation")]
-    right += [_between(1 / (2 * (shuffled["rows"] - 1)), shuffled, "correlation")]
     two = rows_with(lines, arm="batch norm", rows=2)
-    right += [_between(signs, two, "accuracy")]
-    inside_all = np.concatenate(right)
+    laws = (
+        (1 / mean["rows"], mean, "correlation"),
+        (1 / queue["rows"], queue, "correlation"),
+        (1 / (2 * (shuffled["rows"] - 1)), shuffled, "correlation"),
+        (signs, two, "accuracy"),
+    )
+    right = np.concatenate([_inside(*law) for law in laws])
     return Claim(
         "batches-leak-law",
-        verdict(inside_all.all() and len(two) > 0),
-        f"{inside_all.sum()} of {len(inside_all)} laws lie in their simultaneous intervals; signs "
+        verdict(right.all() and len(two) > 0),
+        f"{right.sum()} of {len(right)} laws lie in their simultaneous intervals; signs "
         f"of two rows: {signs:.4f}, measured {two.accuracy.mean():.3f}.",
     )
 
 
-def _between(law: Any, lines: Any, name: str) -> np.ndarray:
-    low, high = lines[f"{name} low"], lines[f"{name} high"]
-    return ((low <= law) & (law <= high)).to_numpy()
+def _inside(law: Any, lines: Any, name: str) -> np.ndarray:
+    return inside(law, Interval(lines[name], lines[f"{name} low"], lines[f"{name} high"]))
 
 
 def leak_cured(lines: Any, chance: float) -> Claim:
     """lines: of `exact.leak`; chance: 1/K."""
     batch = rows_with(lines, negatives="batch")
     local = rows_with(batch, arm=["mean only", "batch norm"])
-    leaks = (local["accuracy low"] > chance).all()
     cures = rows_with(batch, arm=["synchronized", "shuffled", "layer norm", "none"])
     queue = rows_with(lines, negatives="queue")
-    cured = _between(chance, cures, "accuracy").all()
-    also = _between(chance, queue, "accuracy").all()
+    cured = (local["accuracy low"] > chance).all() and _inside(chance, cures, "accuracy").all()
     return Claim(
         "batches-leak-cured",
-        verdict(leaks and cured and also, leaks and cured),
+        verdict(cured and _inside(chance, queue, "accuracy").all(), cured),
         f"Chance {chance:.4f}. Local statistics find the row with {local.accuracy.min():.3f} to "
         f"{local.accuracy.max():.3f}; cures and row norms with {cures.accuracy.min():.4f} to "
         f"{cures.accuracy.max():.4f}; with a queue the cures leave {queue.accuracy.min():.3f} to "
@@ -295,19 +288,18 @@ def leak_cured(lines: Any, chance: float) -> Claim:
 
 def averaged_weights(lines: Any, law: float) -> Claim:
     """lines, law: of `measure.averaged_weights`."""
-    better, words = {}, []
-    for rate in sorted(set(lines.rate)):
-        both = [rows_with(lines, rate=rate, statistics=k) for k in ("recomputed", "averaged")]
-        points, loss = (_paired(both[0], both[1], n) for n in ("accuracy", "loss"))
-        better[rate] = points.low > 0 or loss.high < 0
+    better, words = [], []
+    for rate, part in lines.groupby("rate"):
+        new, old = (rows_with(part, statistics=kind) for kind in ("recomputed", "averaged"))
+        points, loss = (_paired(new, old, name) for name in ("accuracy", "loss"))
+        better.append(points.low > 0 or loss.high < 0)
         words += [
-            f"η = {rate:g} (δ = {both[0]['delta 1'].mean():.1%}): {with_ends(points, '+.2f')} "
+            f"η = {rate:g} (δ = {new['delta 1'].mean():.1%}): {with_ends(points, '+.2f')} "
             f"points, loss {with_ends(loss, '+.4f')}"
         ]
-    told = verdict(all(better.values()), any(better.values()))
     return Claim(
         "batches-averaged-weights",
-        told if law <= 1e-10 else "undecided",
+        count(better) if law <= 1e-10 else "undecided",
         f"Law of the excess to {law:.1e}. Recomputed minus averaged statistics: "
         f"{'; '.join(words)}.",
     )

@@ -152,40 +152,39 @@ def normalized(kind: str, z: Tensor, mean: Any, var: Any, eps: float) -> Tensor:
     return x_hat * (spread / root).detach() + ((own - mean) / root).detach()
 
 
+def _normalized_batches(given: Settings, part: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many Gaussian batches (m, draws), and their normalized values."""
+    x = np.random.default_rng([given.seed, part, m]).normal(size=(m, given.draws))
+    return x, (x - x.mean(0)) / x.std(0)
+
+
 def evaluation_maps(given: Settings) -> Any:
     """E(z - f)^2 of the four maps by batch size: law, and simultaneous interval."""
     grid = np.linspace(-7, 7, 1401)
     level = simultaneous(4 * len(given.law_sizes), LAW_LEVEL)
     lines = []
     for m in given.law_sizes:
-        x = np.random.default_rng([given.seed, 21, m]).normal(size=(m, given.draws))
-        z = (x - x.mean(0)) / x.std(0)
+        x, z = _normalized_batches(given, 21, m)
         best = np.interp(x, grid, identity.conditional_map(grid, m))
-        a = identity.expected_batch_std(m)
-        maps = x, a * x, identity.weighed(x, 1 / m), best
-        laws = identity.evaluation_errors(m)
-        for name, law, f in zip(laws._fields, laws, maps, strict=True):
-            seen = mean_interval(((z - f) ** 2).mean(0), level)
-            lines.append({"m": m, "map": name, "law": law, **seen._asdict()})
+        maps = x, identity.expected_batch_std(m) * x, identity.weighed(x, 1 / m), best
+        for (name, law), f in zip(
+            identity.evaluation_errors(m)._asdict().items(), maps, strict=True
+        ):
+            measured = mean_interval(((z - f) ** 2).mean(0), level)
+            lines.append({"m": m, "map": name, "law": law, **measured._asdict()})
     return pd.DataFrame(lines)
 
 
 def conditional_means(given: Settings) -> dict[int, tuple[np.ndarray, ...]]:
     """Grid, h_m, and what was measured: centers of bins of x and the mean of x_hat in them."""
-    grid, found = np.linspace(-3, 3, 121), {}
+    grid, edges, means = np.linspace(-3, 3, 121), np.linspace(-2.75, 2.75, 12), {}
+    centers = (edges[1:] + edges[:-1]) / 2
     for m in given.law_sizes[:3]:
-        x = np.random.default_rng([given.seed, 22, m]).normal(size=(m, given.draws))
-        z = (x - x.mean(0)) / x.std(0)
-        edges = np.linspace(-2.75, 2.75, 12)
+        x, z = _normalized_batches(given, 22, m)
         at = np.digitize(x.ravel(), edges)
-        means = [z.ravel()[at == k].mean() for k in range(1, 12)]
-        found[m] = (
-            grid,
-            identity.conditional_map(grid, m),
-            (edges[1:] + edges[:-1]) / 2,
-            np.array(means),
-        )
-    return found
+        measured = np.array([z.ravel()[at == k].mean() for k in range(1, 12)])
+        means[m] = grid, identity.conditional_map(grid, m), centers, measured
+    return means
 
 
 class Padding(NamedTuple):
@@ -200,36 +199,28 @@ class Padding(NamedTuple):
 
 def padding(z: np.ndarray, shares: list[float]) -> Padding:
     """z (n, c): inputs of a trained layer's norm, padded with rows of zeros; eps = 0."""
-    n, worst, absorbed, other, lines = len(z), 0.0, 0.0, 0.0, []
+    n, errors, lines = len(z), {"law": [], "absorbed": [], "other": []}, []
     mu, sigma = z.mean(0), z.std(0)
     delta, clean = mu / sigma, (z - mu) / sigma
     for share in shares:
-        for empty in (round(n * share / (1 - share)), round(n * share / (1 - share)) + n // 10):
-            p = empty / (n + empty)
-            rows = np.concatenate([z, np.zeros((empty, z.shape[1]))])
-            seen = (z - rows.mean(0)) / rows.std(0)
-            gamma, beta = padding_constants(1.0, 0.0, share_of(n, share), delta)
-            gap = float(np.abs(gamma * seen + beta - clean).max())
-            if p != share_of(n, share):
-                other = max(other, gap)
-                continue
-            absorbed = max(absorbed, gap)
-            law = padded_moments(p, delta)
-            worst = max(
-                worst,
-                *(
-                    float(np.abs(a - b).max())
-                    for a, b in zip(law, (seen.mean(0), seen.std(0)), strict=True)
-                ),
-            )
-            lines += [np.column_stack([np.full_like(delta, p), delta, seen.mean(0), seen.std(0)])]
-    return Padding(worst, absorbed, other, np.concatenate(lines))
+        empty = round(n * share / (1 - share))
+        p = empty / (n + empty)
+        gamma, beta = padding_constants(1.0, 0.0, p, delta)
+        padded, more = (_among_zeros(z, rows) for rows in (empty, empty + n // 10))
+        mean, std = padded.mean(0), padded.std(0)
+        for law, measured in zip(padded_moments(p, delta), (mean, std), strict=True):
+            errors["law"].append(np.abs(law - measured).max())
+        errors["absorbed"].append(np.abs(gamma * padded + beta - clean).max())
+        errors["other"].append(np.abs(gamma * more + beta - clean).max())
+        lines.append(np.column_stack([np.full_like(delta, p), delta, mean, std]))
+    largest = {name: float(max(gaps)) for name, gaps in errors.items()}
+    return Padding(**largest, lines=np.concatenate(lines))
 
 
-def share_of(n: int, share: float) -> float:
-    """The share that whole rows give."""
-    empty = round(n * share / (1 - share))
-    return empty / (n + empty)
+def _among_zeros(z: np.ndarray, empty: int) -> np.ndarray:
+    """The real rows normalized by the statistics of theirs and so many rows of zeros."""
+    rows = np.concatenate([z, np.zeros((empty, z.shape[1]))])
+    return (z - rows.mean(0)) / rows.std(0)
 
 
 def generator_gradients(seeds: int) -> dict[str, np.ndarray]:
@@ -266,65 +257,63 @@ def _normal(kind: str, x: np.ndarray, axes: Any) -> np.ndarray:
     return centered if kind == "mean" else centered / x.std(axes, keepdims=True)
 
 
-def _found(query: np.ndarray, keys: np.ndarray) -> float:
-    """Share of queries whose largest product is with their own key; ties share the point."""
-    products = np.round(query @ keys.T, 9)
-    best = products == products.max(1, keepdims=True)
-    return float((np.diagonal(best) / best.sum(1)).mean())
+def _in_batch(rng: np.random.Generator, n: int) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+    """One round of K groups of n rows: query and key of row 0, and the variance left in it."""
+    views, order = _views(rng, n), rng.permutation(GROUPS * n)
+    mixed = views[1].reshape(-1, CHANNELS)[order].reshape(views[1].shape)
+    place = np.argsort(order)[np.arange(GROUPS) * n]
+    pairs = {}
+    for arm, kind in NORMALS.items():
+        query, key = (_normal(kind, view, 1)[:, 0] for view in views)
+        pairs[arm] = query, key, 1 - 1 / n if kind == "mean" else 1.0
+    query, key = (_normal("batch", view, (0, 1))[:, 0] for view in views)
+    pairs["synchronized"] = query, key, 1.0
+    key = _normal("batch", mixed, 1).reshape(-1, CHANNELS)[place]
+    pairs["shuffled"] = _normal("batch", views[0], 1)[:, 0], key, 1.0
+    return pairs
+
+
+def _with_queue(
+    rng: np.random.Generator, m: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+    """The same where every key comes with a batch of its own: m rows, or any two of them."""
+    views = _views(rng, m)
+    query, key = (_normal("mean", view, 1)[:, 0] for view in views)
+    mate = views[1][np.arange(GROUPS), rng.integers(1, m, GROUPS)]
+    pair = (views[0][:, 0] - views[0][:, 1]) / 2, (views[1][:, 0] - mate) / 2
+    return {"synchronized": (query, key, 1 - 1 / m), "shuffled": (*pair, 1 / 2)}
+
+
+def _views(rng: np.random.Generator, n: int) -> list[np.ndarray]:
+    """Two views (K, n, C): row 0 is independent noise in each, its companions are the same."""
+    mates = rng.normal(size=(GROUPS, n - 1, CHANNELS))
+    return [np.concatenate([rng.normal(size=(GROUPS, 1, CHANNELS)), mates], 1) for _ in range(2)]
 
 
 def leak(given: Settings) -> Any:
-    """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N.
-
-    K groups of N rows: row 0 is independent noise in two views, its companions are the same in
-    both.
-    queue: every key comes with a batch of its own, M rows that are synchronized, or shuffled into
-    pairs.
-    """
-    rng, arms = np.random.default_rng([given.seed, 31]), {}
-    shape, at_random = (GROUPS, 1, CHANNELS), np.arange(GROUPS)
-    for n in given.group_sizes:
+    """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N."""
+    rng, rounds = np.random.default_rng([given.seed, 31]), {}
+    cases = [(_in_batch, "batch", n) for n in given.group_sizes]
+    cases += [(_with_queue, "queue", m) for m in given.queue_sizes]
+    for draw, negatives, rows in cases:
         for _ in range(given.rounds):
-            mates = rng.normal(size=(GROUPS, n - 1, CHANNELS))
-            views = [np.concatenate([rng.normal(size=shape), mates], 1) for _ in range(2)]
-            order = rng.permutation(GROUPS * n)
-            mixed = views[1].reshape(-1, CHANNELS)[order].reshape(views[1].shape)
-            back = np.argsort(order)[at_random * n]
-            for arm, kind in NORMALS.items():
-                q, k = (_normal(kind, v, 1)[:, 0] for v in views)
-                _keep(arms, (arm, n, "batch"), q, k, 1 - 1 / n if kind == "mean" else 1.0)
-            q, k = (_normal("batch", v, (0, 1))[:, 0] for v in views)
-            _keep(arms, ("synchronized", n, "batch"), q, k, 1.0)
-            shuffled = _normal("batch", mixed, 1).reshape(-1, CHANNELS)[back]
-            _keep(
-                arms, ("shuffled", n, "batch"), _normal("batch", views[0], 1)[:, 0], shuffled, 1.0
-            )
-    for m in given.queue_sizes:
-        for _ in range(given.rounds):
-            mates = rng.normal(size=(GROUPS, m - 1, CHANNELS))
-            views = [np.concatenate([rng.normal(size=shape), mates], 1) for _ in range(2)]
-            q, k = (_normal("mean", v, 1)[:, 0] for v in views)
-            _keep(arms, ("synchronized", m, "queue"), q, k, 1 - 1 / m)
-            # shuffled pairs of M rows: the key's mate is any of the other rows of its batch
-            mate = views[1][at_random, rng.integers(1, m, GROUPS)]
-            q, k = (views[0][:, 0] - views[0][:, 1]) / 2, (views[1][:, 0] - mate) / 2
-            _keep(arms, ("shuffled", m, "queue"), q, k, 1 / 2)
-    cells = [("accuracy", 0), ("correlation", 1)]
-    level = simultaneous(2 * len(arms), LAW_LEVEL)
+            for arm, (query, key, variance) in draw(rng, rows).items():
+                seen = _share_matched(query, key), float((query * key).mean() / variance)
+                rounds.setdefault((arm, rows, negatives), []).append(seen)
+    level = simultaneous(2 * len(rounds), LAW_LEVEL)
     lines = []
-    for (arm, n, negatives), rounds in arms.items():
-        line: dict[str, Any] = {"arm": arm, "rows": n, "negatives": negatives}
-        for name, column in cells:
-            interval = mean_interval(np.array(rounds)[:, column], level)
-            line |= {
-                name: interval.estimate,
-                f"{name} low": interval.low,
-                f"{name} high": interval.high,
-            }
+    for (arm, rows, negatives), seen in rounds.items():
+        line: dict[str, Any] = {"arm": arm, "rows": rows, "negatives": negatives}
+        for name, values in zip(("accuracy", "correlation"), np.transpose(seen), strict=True):
+            measured = mean_interval(values, level)
+            line |= {name: measured.estimate}
+            line |= {f"{name} low": measured.low, f"{name} high": measured.high}
         lines.append(line)
     return pd.DataFrame(lines)
 
 
-def _keep(arms: dict, key: tuple, q: np.ndarray, k: np.ndarray, scale: float) -> None:
-    """Accuracy and mean product a channel, in units of the variance, of one round."""
-    arms.setdefault(key, []).append((_found(q, k), float((q * k).mean() / scale)))
+def _share_matched(query: np.ndarray, keys: np.ndarray) -> float:
+    """Share of queries whose largest product is with their own key; ties share the point."""
+    products = np.round(query @ keys.T, 9)
+    best = products == products.max(1, keepdims=True)
+    return float((np.diagonal(best) / best.sum(1)).mean())

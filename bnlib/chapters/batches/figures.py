@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnlib.plots.style import COLORS, MARKERS, looks
 
 DASHES = ("-", "--", ":", "-.")
+WHENCE = {"batch": "of the same batch", "queue": "from a queue"}
 
 
 def owners(values: Mapping[str, np.ndarray]) -> Figure:
@@ -50,17 +50,16 @@ def moving(courses: Mapping[tuple, Any], lines: Any) -> Figure:
     right.plot(range(len(doses)), doses, "o-", color=COLORS["measured"])
     right.set_xticks(range(len(doses)), [f"{a:g}" for a in doses.index])
     right.set(xlabel="weight $a$ of the new batch", ylabel=r"$\log_{10}$ final loss")
-    fig.suptitle(
-        "Same values forward, another gradient: moving constants train worse", x=0.01, ha="left"
-    )
+    title = "Same values forward, another gradient: moving constants train worse"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
-def maps(found: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
+def maps(means_by_size: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
     """E[x_hat | x] by batch size: law, and dots measured."""
     fig, ax = plt.subplots()
     grid = np.linspace(-3, 3, 2)
-    for k, (m, (grid, law, centers, means)) in enumerate(found.items()):
+    for k, (m, (grid, law, centers, means)) in enumerate(means_by_size.items()):
         ax.plot(grid, law, DASHES[k % 4], color=COLORS["theory"], label=f"law, $m={m}$")
         ax.plot(centers, means, MARKERS[k], color=COLORS["measured"], label=f"measured, $m={m}$")
     ax.plot(grid, grid, color=COLORS["neutral"], lw=1, label="evaluation")
@@ -76,19 +75,16 @@ def accumulation(lines: Any) -> Figure:
     for ax, (when, part) in zip(axes, lines.groupby("when", sort=False), strict=True):
         groups = {str(n): g for n, g in part.groupby("layer")}
         for name, look in looks(groups).items():
-            ax.plot(
-                groups[name].k, groups[name]["difference"], look.marker,
-                color=look.color, ls=look.linestyle, label=name,
-            )  # fmt: skip
+            style: Any = {"color": look.color, "ls": look.linestyle, "label": name}
+            ax.plot(groups[name].k, groups[name]["difference"], look.marker, **style)
         ax.set(xscale="log", yscale="log", xlabel="parts $k$ of 64 rows", title=str(when))
         ax.set_xticks(sorted(set(part.k)), [str(k) for k in sorted(set(part.k))])
         ax.minorticks_off()
         ax.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
     axes[0].set_ylabel("relative difference of the gradient")
     axes[0].legend()
-    fig.suptitle(
-        "With batch norm, accumulated gradients are not those of the big batch", x=0.01, ha="left"
-    )
+    title = "With batch norm, accumulated gradients are not those of the big batch"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
@@ -100,20 +96,13 @@ def padding(lines: np.ndarray, law: Any) -> Figure:
         mine = lines[lines[:, 0] == p][::3]
         for ax, column, theory in zip(axes, (2, 3), law(p, delta), strict=True):
             ax.plot(delta, theory, DASHES[k % 4], color=COLORS["theory"])
-            ax.plot(
-                mine[:, 1],
-                mine[:, column],
-                MARKERS[k % 6],
-                ms=4,
-                color=COLORS["measured"],
-                label=f"{p:.0%} padding",
-            )
+            dots: Any = {"ms": 4, "color": COLORS["measured"], "label": f"{p:.0%} padding"}
+            ax.plot(mine[:, 1], mine[:, column], MARKERS[k % 6], **dots)
     axes[0].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="mean of the real rows")
     axes[1].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="their standard deviation")
     axes[0].legend(fontsize=8)
-    fig.suptitle(
-        "Padding moves and stretches the real rows, by a law without noise", x=0.01, ha="left"
-    )
+    title = "Padding moves and stretches the real rows, by a law without noise"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
@@ -123,35 +112,20 @@ def leak(lines: Any, chance: float) -> Figure:
     for ax, (negatives, part) in zip(axes, lines.groupby("negatives", sort=False), strict=True):
         groups = {str(n): g for n, g in part.groupby("arm", sort=False)}
         for name, look in looks(groups).items():
-            mine = groups[name]
-            ax.plot(
-                mine["rows"],
-                mine.accuracy,
-                look.marker,
-                color=look.color,
-                ls=look.linestyle,
-                label=name,
-            )
-        _chance(ax, chance)
+            style: Any = {"color": look.color, "ls": look.linestyle, "label": name}
+            ax.plot(groups[name]["rows"], groups[name].accuracy, look.marker, **style)
+        ax.axhline(chance, color=COLORS["neutral"], lw=1)
+        place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
+        ax.annotate("chance", (0.02, chance), **place)
         ax.set(xscale="log", yscale="log", xlabel="rows that share statistics")
         ax.set_xticks(sorted(set(part["rows"])), [str(n) for n in sorted(set(part["rows"]))])
         ax.minorticks_off()
-        ax.set_title(
-            "negatives of the same batch" if negatives == "batch" else "negatives from a queue"
-        )
+        ax.set_title(f"negatives {WHENCE[str(negatives)]}")
         ax.legend(fontsize=7)
     axes[0].set_ylabel("independent row found")
-    fig.suptitle(
-        "Local statistics sign their rows; with a queue so do shared ones", x=0.01, ha="left"
-    )
+    title = "Local statistics sign their rows; with a queue so do shared ones"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
-
-
-def _chance(ax: Axes, chance: float) -> None:
-    ax.axhline(chance, color=COLORS["neutral"], lw=1)
-    ax.annotate(
-        "chance", (0.02, chance), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
-    )
 
 
 def decision(table: Any) -> Figure:
@@ -159,13 +133,8 @@ def decision(table: Any) -> Figure:
     fig, ax = plt.subplots(figsize=(7.2, 4.4))
     places = np.arange(len(table))
     ax.barh(places - 0.2, table["points lost"], 0.38, color=COLORS["gradient"], label="lost")
-    ax.barh(
-        places + 0.2,
-        table["after the cure"],
-        0.38,
-        color=COLORS["batch"],
-        label="left after the cure",
-    )
+    cured: Any = {"color": COLORS["batch"], "label": "left after the cure"}
+    ax.barh(places + 0.2, table["after the cure"], 0.38, **cured)
     ax.set_yticks(places, list(table.index))
     ax.invert_yaxis()
     ax.grid(False, axis="y")

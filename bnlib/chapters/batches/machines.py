@@ -13,6 +13,7 @@ from torch.nn import functional
 from bnlib import layer
 from bnlib.chapters.batches.exact import relative_gap
 from bnlib.distributed import run, summed, sync_batch_norm
+from bnlib.running import Pooled, merge
 
 ROWS, CHANNELS, EPS = 16, 8, 1e-5
 PARTS = "output", "dx", "dgamma", "dbeta", "running mean", "running variance"
@@ -59,9 +60,8 @@ def on_each(splits: list[int]) -> dict[str, Any]:
     for split in splits:
         mine = slice(split) if rank == 0 else slice(split, None)
         for dtype in (torch.float64, torch.float32):
-            found = one_pass(sync_batch_norm, dtype, mine)
-            found[2:4] = [summed(gradient) for gradient in found[2:4]]
-            passes[split, dtype] = found
+            y, dx, dgamma, dbeta, *running = one_pass(sync_batch_norm, dtype, mine)
+            passes[split, dtype] = [y, dx, summed(dgamma), summed(dbeta), *running]
     half = slice(ROWS // 2) if rank == 0 else slice(ROWS // 2, None)
     return {
         "passes": passes,
@@ -98,14 +98,11 @@ def naive_sums() -> pd.DataFrame:
     for ratio in (10.0, 1e3, 1e4):
         generator = torch.Generator().manual_seed(8)
         x = (torch.randn(4096, generator=generator, dtype=torch.float64) + ratio).float()
-        true = x.double().var(correction=0)
-        parts = [(len(p), p.mean(), (p - p.mean()).square().sum()) for p in x.split(2048)]
-        (m, mean, m2), (n, other, rest) = parts
-        merged = (m2 + rest + (other - mean) ** 2 * (m * n / (m + n))) / (m + n)
-        naive = x.square().mean() - x.mean() ** 2
+        expected = x.double().var(correction=0)
+        parts: Any = [(len(p), p.mean(), (p - p.mean()).square().sum()) for p in x.split(2048)]
+        merged = merge(*(Pooled(*part) for part in parts)).m2 / len(x)
         line = {"mu / sigma": ratio, "u (mu / sigma)^2": 2.0**-24 * ratio**2}
-        errors = {
-            name: float(abs(v - true) / true) for name, v in (("sums", naive), ("merged", merged))
-        }
-        lines.append(line | errors)
+        for name, got in (("sums", x.square().mean() - x.mean() ** 2), ("merged", merged)):
+            line[name] = float(abs(got - expected) / expected)
+        lines.append(line)
     return pd.DataFrame(lines)

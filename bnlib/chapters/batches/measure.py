@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch.nn import functional
 from bnlib import data, identity, training
 from bnlib.chapters.batches.exact import accumulated_error, normalized, relative_gap
 from bnlib.data import Split
-from bnlib.networks.batches import batch_order
+from bnlib.networks.arms import tiled
+from bnlib.networks.batches import Rows, batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP, moments
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 Params = dict[str, Tensor]
 Norm = Callable[[int, Tensor], Tensor]
 WIDE, SMALL, DEEP = (64, 128, 128, 10), (64, 64, 64, 10), (64, 64, 64, 64, 64, 10)
-EPS, OLD = 1e-5, 0.9  # OLD: momentum of the optimizer, the weight of the old velocity
-GOOD_RATE = 0.05
+EPS, GOOD_RATE, AVERAGE_RATES = 1e-5, 0.05, (0.05, 0.2, 1.0)
+COSINE: dict[str, Any] = {"momentum": 0.9, "schedule": "cosine"}
 
 
 def splits(seeds: int, dtype: torch.dtype = torch.float32) -> Split:
@@ -38,9 +40,9 @@ def splits(seeds: int, dtype: torch.dtype = torch.float32) -> Split:
     return Split(x.to(dtype), y, x_test.to(dtype), y_test)
 
 
-def chosen(rows: Tensor, order: Tensor) -> Tensor:
-    """Rows (S, m, ...) of (S, n, ...) by number (S, m)."""
-    return rows[torch.arange(len(rows))[:, None], order]
+def started(sizes: Sequence[int], seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> Any:
+    """A seed-batched network with batch norm."""
+    return SeedBatchedMLP(Spec(tuple(sizes), eps=EPS), seeds, dtype)
 
 
 def network(params: Params, x: Tensor, norm: Norm, keep: float = 1.0) -> Tensor:
@@ -81,72 +83,55 @@ def stored(stats: dict[int, Moments], change: Callable = lambda x: x) -> Norm:
     return norm
 
 
+def followed(old: Moments, new: Moments, a: Any) -> Moments:
+    """Moving statistics after a batch: the new ones weigh a."""
+    return Moments(*((1 - a) * was + a * now for was, now in zip(old, new, strict=True)))
+
+
+def gradients(params: Params, x: Tensor, y: Tensor, norm: Norm, keep: float = 1.0) -> Any:
+    """The loss (S,) of each network, and the gradients.  Rows of x beyond those of y: padding."""
+    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+    output = network(leaves, x, norm, keep)[:, : y.shape[1]]
+    loss = training.seed_losses(output, y, "cross-entropy")
+    grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
+    return loss.detach(), dict(zip(leaves, grads, strict=True))
+
+
 def descend(
-    params: Params,
+    net: SeedBatchedMLP,
     norm: Norm,
-    batches: Callable[[int], tuple[Tensor, Tensor]],
-    steps: int,
-    rate: Any,
-    *,
-    momentum: float = 0.0,
-    cosine: bool = False,
-    watch: Callable[[int, Params, Params], None] | None = None,
-    frozen: Tensor | None = None,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    how: training.Recipe,
     keep: float = 1.0,
-) -> np.ndarray:
-    """Train by SGD in place; the loss (steps, S) of each batch.
-
-    rate: one, or (S,).  watch: sees (step, params, gradients) before the update.  frozen: (S,),
-    which networks keep gamma and beta.
-    """
-    rate = torch.as_tensor(rate, dtype=params["W1"].dtype).expand(len(params["W1"]))
-    velocity = {name: torch.zeros_like(value) for name, value in params.items()}
-    losses = np.empty((steps, len(rate)))
-    for t in range(steps):
-        x, y = batches(t)
-        leaves = {name: value.requires_grad_() for name, value in params.items()}
-        output = network(leaves, x, norm, keep)[:, : y.shape[1]]  # rows without a label: padding
-        loss = training.seed_losses(output, y, "cross-entropy")
-        grads = dict(
-            zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True)
-        )
-        losses[t] = loss.detach()
-        factor = (1 + np.cos(np.pi * t / steps)) / 2 if cosine else 1.0
-        with torch.no_grad():
-            for value in params.values():
-                value.requires_grad_(False)
-            if watch:
-                watch(t, params, grads)
-            for name, value in params.items():
-                if frozen is not None and name[:2] in ("ga", "be"):
-                    grads[name][frozen] = 0
-                velocity[name].mul_(momentum).add_(grads[name])
-                step = (rate * factor).view(-1, *[1] * (value.ndim - 1))
-                value.sub_(step * velocity[name])
-    return losses
+) -> None:
+    """SGD as in `training.train`, in place, with any norm and on batches of any length."""
+    rate = how.rates(len(net.seeds), net.dtype)
+    velocity = {name: torch.zeros_like(value) for name, value in net.params.items()}
+    for t, (x, y) in enumerate(batches):
+        _, grads = gradients(net.params, x, y, norm, keep)
+        for name, value in net.params.items():
+            velocity[name].mul_(how.momentum).add_(grads[name])
+            value.flatten(1).sub_(rate * how.factor(t) * velocity[name].flatten(1))
 
 
-def in_order(rows: Split, order: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """The batches that `order` (steps, S, m) names."""
-    return lambda t: (chosen(rows.x_train, order[t]), chosen(rows.y_train, order[t]))
-
-
-def started(sizes: Sequence[int], seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> Any:
-    """A seed-batched network with batch norm."""
-    return SeedBatchedMLP(Spec(tuple(sizes), eps=EPS), seeds, dtype)
+def fit(net: SeedBatchedMLP, norm: Norm, rows: Split, order: Tensor, **recipe: Any) -> None:
+    """Train on the batches that `order` (steps, S, m) names."""
+    how = training.Recipe(steps=len(order), batch=order.shape[2], **recipe)
+    descend(net, norm, Rows(rows.x_train, rows.y_train).batches(order), how)
 
 
 @torch.no_grad()
-def scored(params: Params, norm: Norm, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy in percent and cross-entropy of each network."""
+def scored(params: Params, norm: Norm, x: Tensor, y: Tensor, **columns: Any) -> pd.DataFrame:
+    """A line a network: accuracy in percent and cross-entropy, beside the given columns."""
     output = network(params, x, norm)
-    right = training.right_rows(output, y).double().mean(1).numpy()
-    return 100 * right, training.seed_losses(output.double(), y, "cross-entropy").numpy()
+    right = 100 * training.right_rows(output, y).double().mean(1).numpy()
+    loss = training.seed_losses(output.double(), y, "cross-entropy").numpy()
+    return pd.DataFrame({"seed": range(len(y)), **columns, "accuracy": right, "loss": loss})
 
 
 @dataclass
 class Moving:
-    """Statistics that follow the batches with weight a (S,), and are updated before use."""
+    """Statistics that follow the batches with weight a (S, 1), and are updated before use."""
 
     kind: str
     a: Tensor
@@ -154,95 +139,86 @@ class Moving:
 
     def __call__(self, site: int, z: Tensor) -> Tensor:
         """x_hat by the moving statistics, constants in the gradient or renormalized."""
-        new = moments(z.detach())
-        a = self.a[:, None]
-        pairs = zip(self.stats[site], new, strict=True)
-        self.stats[site] = Moments(*((1 - a) * old + a * value for old, value in pairs))
+        self.stats[site] = followed(self.stats[site], moments(z.detach()), self.a)
         mean, var = (v.unsqueeze(1) for v in self.stats[site])
         return normalized(self.kind, z, mean, var, EPS)
+
+
+class Cell(NamedTuple):
+    """A way to train with moving averages: what moves, rate, weight of a batch, gamma and beta."""
+
+    kind: str
+    rate: float
+    a: float = 0.1
+    affine: bool = True
 
 
 def moving_averages(given: Settings) -> tuple[Any, dict[tuple, np.ndarray], float]:
     """E1: one line a network; courses (steps, S) of loss and of the norm of W1; and the largest
     difference of the outputs of ema and renorm at the start."""
-    rows, seeds = splits(given.seeds), range(given.seeds)
-    rate = sorted(given.rates)[len(given.rates) // 2]
-    cells = [("batch", r, 0.1, True) for r in given.rates]
-    cells += [("renorm", r, 0.1, True) for r in given.rates] + [("renorm", rate, 0.1, False)]
-    cells += [("ema", r, 0.1, True) for r in given.rates] + [("ema", rate, 0.1, False)]
-    cells += [("ema", rate, a, True) for a in given.doses if a != 0.1]
+    rows, rate = splits(given.seeds), sorted(given.rates)[len(given.rates) // 2]
     lines, courses = [], {}
     for kind in ("batch", "renorm", "ema"):
-        mine = [cell for cell in cells if cell[0] == kind]
-        lines += _trained_moving(given, kind, mine, rows, courses)
-    nets = [started(WIDE, seeds, torch.float64) for _ in range(2)]
-    x = rows.x_train[:, :64].double()
+        cells = [Cell(kind, r) for r in given.rates]
+        cells += [] if kind == "batch" else [Cell(kind, rate, affine=False)]
+        cells += [Cell(kind, rate, a) for a in given.doses if a != 0.1 and kind == "ema"]
+        losses, sizes, shares = _trained_moving(given, kind, cells, rows)
+        for k, cell in enumerate(cells):
+            of = slice(k * given.seeds, (k + 1) * given.seeds)
+            courses[cell] = losses[:, of], sizes[:, of]
+            parts = (part[:, of].T for part in (losses, sizes, shares))
+            for seed, course in enumerate(zip(*parts, strict=True)):
+                lines.append(cell._asdict() | {"seed": seed} | _in_short(*course))
+    net, x = started(WIDE, range(given.seeds), torch.float64), rows.x_train[:, :64].double()
     first = [
         network(
-            net.params,
-            x,
-            Moving(kind, torch.full((len(seeds),), 0.1).double(), _population(net, rows)),
+            net.params, x, Moving(kind, torch.tensor(0.1).double(), net.recalibrate(rows.x_train))
         )
-        for kind, net in zip(("ema", "renorm"), nets, strict=True)
+        for kind in ("ema", "renorm")
     ]
     return pd.DataFrame(lines), courses, float((first[0] - first[1]).abs().max())
 
 
-def _population(net: SeedBatchedMLP, rows: Split) -> dict[int, Moments]:
-    return net.recalibrate(rows.x_train.to(net.dtype))
+def _in_short(loss: np.ndarray, norms: np.ndarray, shares: np.ndarray) -> dict[str, float]:
+    """One network: final loss, largest loss, growth of W1, share of the gradient along W1."""
+    finite, largest = np.isfinite(loss), float(loss[np.isfinite(loss)].max())
+    final = float(loss[-20:].mean()) if finite.all() else max(largest, np.log(10))
+    growth = float(norms[np.isfinite(norms)][-1] / norms[0])
+    radial = float(np.nanmean(shares))
+    return {"log loss": np.log10(final), "largest": largest, "growth": growth, "radial": radial}
 
 
-def _trained_moving(given: Settings, kind: str, cells: list, rows: Split, courses: dict) -> list:
-    """All networks of one kind at once, cell after cell."""
-    s, count = given.seeds, len(cells)
-    net = started(WIDE, list(range(s)) * count)
-    stats = _population(net, Split(*(part.repeat(count, *[1] * (part.ndim - 1)) for part in rows)))
-    rates, a = (torch.tensor([c[k] for c in cells]).repeat_interleave(s) for k in (1, 2))
-    norm: Norm = of_batch if kind == "batch" else Moving(kind, a, stats)
-    order = batch_order(range(s), rows.x_train.shape[1], batch=64, steps=given.steps)
-    sizes, shares = [], []
-
-    def watch(t: int, params: Params, grads: Params) -> None:
-        w, g = params["W1"], grads["W1"]
-        sizes.append(w.norm(dim=(1, 2)).double().numpy())
-        w, g = w.double(), g.double()
+def _trained_moving(given: Settings, kind: str, cells: list[Cell], rows: Split) -> Any:
+    """All networks of one kind at once, cell after cell: loss, norm of W1 and share of its gradient
+    along its rows, at each step, (steps, cells S) each."""
+    count, (_, *columns) = len(cells), zip(*cells, strict=True)
+    rate, a, affine = (torch.tensor(v).repeat_interleave(given.seeds)[:, None] for v in columns)
+    rows = Split(*(tiled(part, count) for part in rows))
+    net = started(WIDE, list(range(given.seeds)) * count)
+    norm = of_batch if kind == "batch" else Moving(kind, a, net.recalibrate(rows.x_train))
+    order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=given.steps)
+    seen = []
+    for x, y in Rows(rows.x_train, rows.y_train).batches(order):
+        loss, grads = gradients(net.params, x, y, norm)
+        w, g = net.params["W1"].double(), grads["W1"].double()
         along = (w * g).sum(2).abs() / (w.norm(dim=2) * g.norm(dim=2)).clamp_min(1e-300)
-        shares.append(along.mean(1).double().numpy())
-
-    def batches(t: int) -> tuple[Tensor, Tensor]:
-        x, y = chosen(rows.x_train, order[t]), chosen(rows.y_train, order[t])
-        return x.repeat(count, 1, 1), y.repeat(count, 1)
-
-    frozen = torch.tensor([not c[3] for c in cells]).repeat_interleave(s)
-    losses = descend(net.params, norm, batches, given.steps, rates, watch=watch, frozen=frozen)
-    size, share = np.array(sizes), np.array(shares)
-    lines = []
-    for k, (_, rate, weight, affine) in enumerate(cells):
-        for seed in range(s):
-            loss, norms = losses[:, k * s + seed], size[:, k * s + seed]
-            finite = np.isfinite(loss)
-            largest = float(loss[finite].max())
-            final = float(loss[-20:].mean()) if finite.all() else max(largest, np.log(10))
-            growth = float(norms[np.isfinite(norms)][-1] / norms[0])
-            line = {"kind": kind, "rate": rate, "a": weight, "affine": affine, "seed": seed}
-            line |= {"log loss": np.log10(final), "largest": largest, "growth": growth}
-            lines.append(line | {"radial": float(np.nanmean(share[:, k * s + seed]))})
-        courses[kind, rate, weight, affine] = (
-            losses[:, k * s : (k + 1) * s],
-            size[:, k * s : (k + 1) * s],
-        )
-    return lines
+        seen.append((loss.double(), net.params["W1"].norm(dim=(1, 2)).double(), along.mean(1)))
+        for name, value in net.params.items():
+            step = rate * grads[name].flatten(1)
+            if name.startswith(("gamma", "beta")):
+                step[~affine[:, 0]] = 0
+            value.flatten(1).sub_(step)
+    return (torch.stack(part).numpy() for part in zip(*seen, strict=True))
 
 
 def small_batches(given: Settings) -> Any:
     """E2b: networks trained with m rows a batch, evaluated with four maps; points and loss."""
-    rows, lines, grid = splits(given.seeds), [], np.linspace(-8, 8, 1601)
+    rows, parts, grid = splits(given.seeds), [], np.linspace(-8, 8, 1601)
     for m in given.batch_sizes:
         net = started(WIDE, range(given.seeds))
         steps = 4 * given.steps if m < 8 else 3 * given.steps
         order = batch_order(net.seeds, rows.x_train.shape[1], batch=m, steps=steps + 60)
-        rate = 0.02 if m < 8 else GOOD_RATE
-        descend(net.params, of_batch, in_order(rows, order), steps, rate, momentum=OLD, cosine=True)
+        fit(net, of_batch, rows, order[:steps], lr=0.02 if m < 8 else GOOD_RATE, **COSINE)
         stats = _of_training_mode(net.params, rows, order[steps:])
         table = torch.from_numpy(identity.conditional_map(grid, m))
         a = identity.expected_batch_std(m)
@@ -254,12 +230,9 @@ def small_batches(given: Settings) -> Any:
             "times 0.8 (control)": lambda x: 0.8 * x,
         }
         for name, change in maps.items():
-            right, loss = scored(net.params, stored(stats, change), rows.x_test, rows.y_test)
-            lines += [
-                {"m": m, "map": name, "seed": k, "accuracy": r, "loss": v}
-                for k, (r, v) in enumerate(zip(right, loss, strict=True))
-            ]
-    return pd.DataFrame(lines)
+            norm = stored(stats, change)
+            parts.append(scored(net.params, norm, rows.x_test, rows.y_test, m=m, map=name))
+    return pd.concat(parts)
 
 
 def _interpolated(x: Tensor, grid: np.ndarray, table: Tensor) -> Tensor:
@@ -278,8 +251,8 @@ def _of_training_mode(params: Params, rows: Split, order: Tensor) -> dict[int, M
         seen.setdefault(site, []).append(z)
         return of_batch(site, z)
 
-    for batch in order:
-        network(params, chosen(rows.x_train, batch), norm)
+    for x, _ in Rows(rows.x_train, rows.y_train).batches(order):
+        network(params, x, norm)
     return {site: moments(torch.cat(parts, 1)) for site, parts in seen.items()}
 
 
@@ -290,53 +263,50 @@ def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
     """
     rows = splits(given.seeds, torch.float64)
     net = started(SMALL, range(given.seeds), torch.float64)
+    order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=given.steps)
     x, y = rows.x_train[:, :64], rows.y_train[:, :64]
     lines, errors = [], {"forward": 0.0, "ghosts": 0.0, "controls": 0.0}
-    controls: dict[str, Norm] = {
-        "layer": lambda site, z: functional.layer_norm(z, z.shape[-1:], eps=EPS),
-        "none": lambda site, z: z,
-    }
+
+    def keep(name: str, error: float) -> None:
+        errors[name] = max(errors[name], error)
+
     for time in ("at the start", "after training"):
         if time == "after training":
-            order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=given.steps)
-            descend(net.params, of_batch, in_order(rows, order), given.steps, 0.1)
-        big = _gradients(net.params, x, y, of_batch)
+            fit(net, of_batch, rows, order, lr=0.1)
+        big = gradients(net.params, x, y, of_batch)[1]
         for k in given.parts:
             parts = _accumulated(net.params, x, y, of_batch, k)
-            ghost = _gradients(net.params, x, y, ghosts(64 // k))
-            errors["ghosts"] = max(
-                errors["ghosts"], *(relative_gap(parts[n], ghost[n]) for n in big)
-            )
             for name in ("W1", "W2", "W3"):
-                gap = (parts[name] - big[name]).flatten(1).norm(dim=1) / big[name].flatten(1).norm(
-                    dim=1
-                )
-                cosine = functional.cosine_similarity(parts[name].flatten(1), big[name].flatten(1))
+                got, expected = parts[name].flatten(1), big[name].flatten(1)
+                gap = (got - expected).norm(dim=1) / expected.norm(dim=1)
+                cosine = functional.cosine_similarity(got, expected)
                 line = {"when": time, "k": k, "layer": name, "difference": float(gap.mean())}
                 lines.append(line | {"least": float(gap.min()), "cosine": float(cosine.mean())})
-            errors["forward"] = max(
-                errors["forward"], _forward_identity(x @ net.params["W1"].mT, k)
-            )
-            for control in controls.values():
-                one = _gradients(net.params, x, y, control)
-                several = _accumulated(net.params, x, y, control, k)
-                errors["controls"] = max(
-                    errors["controls"], *(relative_gap(several[n], one[n]) for n in one)
-                )
+            keep("ghosts", _apart(parts, gradients(net.params, x, y, ghosts(64 // k))[1]))
+            keep("forward", _forward_identity(x @ net.params["W1"].mT, k))
+            for control in (_of_row, _none):
+                whole = gradients(net.params, x, y, control)[1]
+                keep("controls", _apart(_accumulated(net.params, x, y, control, k), whole))
     return pd.DataFrame(lines), errors
 
 
-def _gradients(params: Params, x: Tensor, y: Tensor, norm: Norm) -> Params:
-    leaves = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
-    loss = training.seed_losses(network(leaves, x, norm), y, "cross-entropy").sum()
-    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+def _of_row(site: int, z: Tensor) -> Tensor:
+    return functional.layer_norm(z, z.shape[-1:], eps=EPS)
+
+
+def _none(site: int, z: Tensor) -> Tensor:
+    return z
+
+
+def _apart(first: Params, second: Params) -> float:
+    return max(relative_gap(first[name], second[name]) for name in second)
 
 
 def _accumulated(params: Params, x: Tensor, y: Tensor, norm: Norm, k: int) -> Params:
     """Gradients of k parts, one after the other, averaged."""
     total = {name: torch.zeros_like(value) for name, value in params.items()}
-    for xs, ys in zip(x.chunk(k, 1), y.chunk(k, 1), strict=True):
-        for name, gradient in _gradients(params, xs, ys, norm).items():
+    for part, labels in zip(x.chunk(k, 1), y.chunk(k, 1), strict=True):
+        for name, gradient in gradients(params, part, labels, norm)[1].items():
             total[name] += gradient / k
     return total
 
@@ -345,28 +315,22 @@ def _forward_identity(z: Tensor, k: int) -> float:
     """Largest error of 2 (1 - mean s_j / s) over networks and channels, eps = 0, layer 1."""
     parts = z.unflatten(1, (k, -1))
     s_j, s = parts.std(2, correction=0), z.std(1, correction=0)
-    x_hat = ((z - z.mean(1, keepdim=True)) / s.unsqueeze(1)).unflatten(1, (k, -1))
-    own = (parts - parts.mean(2, keepdim=True)) / s_j.unsqueeze(2)
-    measured = (own - x_hat).square().mean((1, 2))
+    whole = ((z - z.mean(1, keepdim=True)) / s.unsqueeze(1)).unflatten(1, (k, -1))
+    accumulated = (parts - parts.mean(2, keepdim=True)) / s_j.unsqueeze(2)
+    measured = (accumulated - whole).square().mean((1, 2))
     return float((measured - accumulated_error(s_j.movedim(1, 0), s)).abs().max())
 
 
 def ghost_training(given: Settings) -> Any:
     """E3: batches of 256, statistics by groups of g rows; exact population statistics after it."""
-    rows, lines = splits(given.seeds), []
-    order = batch_order(
-        range(given.seeds), rows.x_train.shape[1], batch=256, steps=given.steps // 2
-    )
+    rows, parts, steps = splits(given.seeds), [], given.steps // 2
+    order = batch_order(range(given.seeds), rows.x_train.shape[1], batch=256, steps=steps)
     for group in (256, *given.ghosts):
         net = started(SMALL, range(given.seeds))
-        batches = in_order(rows, order)
-        descend(net.params, ghosts(group), batches, len(order), 0.1, momentum=OLD, cosine=True)
-        right, loss = scored(net.params, stored(_population(net, rows)), rows.x_test, rows.y_test)
-        lines += [
-            {"g": group, "seed": seed, "accuracy": right[seed], "loss": loss[seed]}
-            for seed in range(given.seeds)
-        ]
-    return pd.DataFrame(lines)
+        fit(net, ghosts(group), rows, order, lr=0.1, **COSINE)
+        norm = stored(net.recalibrate(rows.x_train))
+        parts.append(scored(net.params, norm, rows.x_test, rows.y_test, g=group))
+    return pd.concat(parts)
 
 
 def layer_inputs(given: Settings) -> np.ndarray:
@@ -374,43 +338,30 @@ def layer_inputs(given: Settings) -> np.ndarray:
     rows = splits(2, torch.float64)
     net = started(SMALL, range(2), torch.float64)
     order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=given.steps)
-    descend(net.params, of_batch, in_order(rows, order), given.steps, 0.1)
+    fit(net, of_batch, rows, order, lr=0.1)
     return (rows.x_train[0, :90] @ net.params["W1"][0].mT).numpy()
 
 
 def pure_batches(given: Settings) -> Any:
     """E6: accuracy after 400 steps of 32 rows, with mixed batches and with one class a batch."""
-    rows, steps, lines = splits(given.seeds), 400, []
-    mixed = batch_order(range(given.seeds), rows.x_train.shape[1], batch=32, steps=steps)
-    pure = pure_order(rows.y_train, steps, 32)
+    rows, steps, seeds, parts = splits(given.seeds), 400, range(given.seeds), []
+    orders = {"mixed": batch_order(seeds, rows.x_train.shape[1], batch=32, steps=steps)}
+    orders["pure"] = pure_order(rows.y_train, steps, 32)
     sixes = torch.cat([_of_class(rows.y_train, k, steps, 6) for k in range(10)], 2)
-    recipe: dict[str, Any] = {"steps": steps, "lr": GOOD_RATE, "schedule": "cosine"}
+    recipe: dict[str, Any] = {"lr": GOOD_RATE, "schedule": "cosine"}
     arms = {"batch norm": "batch", "frozen": "frozen", "layer norm": "layer", "none": "none"}
-    cells = [
-        (name, norm, kind, o)
-        for name, norm in arms.items()
-        for kind, o in (("mixed", mixed), ("pure", pure))
-    ]
-    for name, norm, kind, order in cells:
-        net = SeedBatchedMLP(Spec(SMALL, norm=norm), range(given.seeds), torch.float32)
+    for (name, norm), (kind, order) in product(arms.items(), orders.items()):
+        net = SeedBatchedMLP(Spec(SMALL, norm=norm), seeds, torch.float32)
         stats = net.recalibrate(rows.x_train) if norm == "frozen" else None
-        training.train(
-            net, rows.x_train, rows.y_train, order=order, batch=32, stats=stats, **recipe
-        )
-        if norm == "batch":
-            stats = net.recalibrate(rows.x_train)
+        how = {"order": order, "steps": steps, "batch": 32, "stats": stats} | recipe
+        training.train(net, rows.x_train, rows.y_train, **how)
+        stats = net.recalibrate(rows.x_train) if norm == "batch" else stats
         right = 100 * training.accuracy(net, rows.x_test, rows.y_test, stats=stats)
-        lines += [
-            {"arm": name, "batches": kind, "seed": k, "accuracy": r} for k, r in enumerate(right)
-        ]
-    net = started(SMALL, range(given.seeds))
-    descend(net.params, ghosts(6), in_order(rows, sixes), steps, GOOD_RATE, cosine=True)
-    right, _ = scored(net.params, stored(_population(net, rows)), rows.x_test, rows.y_test)
-    lines += [
-        {"arm": "ten pure ghosts", "batches": "pure", "seed": k, "accuracy": r}
-        for k, r in enumerate(right)
-    ]
-    return pd.DataFrame(lines)
+        parts.append(pd.DataFrame({"arm": name, "batches": kind, "seed": seeds, "accuracy": right}))
+    net, where = started(SMALL, seeds), {"arm": "ten pure ghosts", "batches": "pure"}
+    fit(net, ghosts(6), rows, sixes, **recipe)
+    norm = stored(net.recalibrate(rows.x_train))
+    return pd.concat([*parts, scored(net.params, norm, rows.x_test, rows.y_test, **where)])
 
 
 def pure_order(y: Tensor, steps: int, m: int) -> Tensor:
@@ -430,63 +381,42 @@ def _of_class(y: Tensor, k: int, steps: int, m: int) -> Tensor:
     return torch.from_numpy(order)
 
 
-AVERAGE_RATES = (0.05, 0.2, 1.0)
-
-
 def averaged_weights(given: Settings) -> tuple[Any, float]:
     """E8: two branches from one start, their mean evaluated with four kinds of statistics.
 
     A line a rate, kind and seed, with the excess delta of the averaged variance of layer 1; and
     the largest relative error of its law.
     """
-    rows, s, count = splits(given.seeds, torch.float64), given.seeds, len(AVERAGE_RATES)
-    repeated = Split(*(part.repeat(count, *[1] * (part.ndim - 1)) for part in rows))
-    seeds, rates = list(range(s)) * count, np.repeat(AVERAGE_RATES, s)
-    start = started(SMALL, seeds, torch.float64)
-    branches = [started(SMALL, seeds, torch.float64) for _ in range(2)]
-    steps = 2 * given.steps // 3
+    count, steps = len(AVERAGE_RATES), 2 * given.steps // 3
+    rows = Split(*(tiled(part, count) for part in splits(given.seeds, torch.float64)))
+    seeds, rates = list(range(given.seeds)) * count, np.repeat(AVERAGE_RATES, given.seeds)
+    start, *branches = (started(SMALL, seeds, torch.float64) for _ in range(3))
     for k, net in enumerate(branches):
-        order = batch_order(
-            [seed + 1000 * k for seed in seeds], rows.x_train.shape[1], batch=64, steps=steps
-        )
-        descend(
-            net.params, of_batch, in_order(repeated, order), steps, rates, momentum=OLD, cosine=True
-        )
-    both = [_population(net, repeated) for net in branches]
-    mean = {
-        name: (value + branches[1].params[name]) / 2 for name, value in branches[0].params.items()
-    }
-    averaged = {
-        site: Moments(*((a + b) / 2 for a, b in zip(both[0][site], both[1][site], strict=True)))
-        for site in both[0]
-    }
-    recomputed = start.recalibrate(repeated.x_train, mean)
-    apart = (branches[0].params["W1"] - branches[1].params["W1"]) / 2
-    law = moments(repeated.x_train @ apart.mT).var
-    excess = averaged[1].var - recomputed[1].var
-    delta = [(averaged[k].var / recomputed[k].var).log().mean(1).exp() - 1 for k in (1, 2)]
-    lines = []
+        own = [seed + 1000 * k for seed in seeds]
+        order = batch_order(own, rows.x_train.shape[1], batch=64, steps=steps)
+        fit(net, of_batch, rows, order, lr=rates.tolist(), **COSINE)
+    first, second = (net.params for net in branches)
+    mean = {name: (value + second[name]) / 2 for name, value in first.items()}
+    one, other = (net.recalibrate(rows.x_train) for net in branches)
     kinds = {
-        "of the start": _population(start, repeated),
-        "averaged": averaged,
-        "of one branch": both[0],
-        "recomputed": recomputed,
+        "of the start": start.recalibrate(rows.x_train),
+        "averaged": {
+            site: Moments(*((a + b) / 2 for a, b in zip(one[site], other[site], strict=True)))
+            for site in one
+        },
+        "of one branch": one,
+        "recomputed": start.recalibrate(rows.x_train, mean),
     }
-    for kind, stats in kinds.items():
-        right, loss = scored(mean, stored(stats), repeated.x_test, repeated.y_test)
-        lines += [
-            {
-                "rate": rates[i],
-                "statistics": kind,
-                "seed": seeds[i],
-                "accuracy": right[i],
-                "loss": loss[i],
-                "delta 1": float(delta[0][i]),
-                "delta 2": float(delta[1][i]),
-            }
-            for i in range(len(seeds))
-        ]
-    return pd.DataFrame(lines), float((excess - law).abs().max() / law.abs().max())
+    averaged, recomputed = (kinds[kind][1].var for kind in ("averaged", "recomputed"))
+    law = moments(rows.x_train @ ((first["W1"] - second["W1"]) / 2).mT).var
+    error = (averaged - recomputed - law).abs().max() / law.abs().max()
+    delta = (averaged / recomputed).log().mean(1).exp() - 1
+    columns = {"rate": rates, "seed": seeds, "delta 1": delta}
+    lines = [
+        scored(mean, stored(stats), rows.x_test, rows.y_test, statistics=kind, **columns)
+        for kind, stats in kinds.items()
+    ]
+    return pd.concat(lines), float(error)
 
 
 class Ill(NamedTuple):
@@ -525,78 +455,68 @@ def patients(given: Settings) -> Any:
     recomputing on training rows; X: after recomputing on test rows.  companions: whether what the
     user calls evaluation changes with the order of the rows.  left: (1 - a)^t of the start.
     """
-    rows, lines = splits(given.seeds), []
+    rows, parts = splits(given.seeds), []
     for cause, ill in CAUSES.items():
-        net, numbers = _patient(rows, ill, given.seeds)
-        lines += _lines(cause, ill, numbers)
+        net, seen = _patient(rows, ill, given.seeds)
+        parts.append(seen.assign(cause=cause, a=ill.a, left=(1 - ill.a) ** ill.steps))
         if cause == "healthy":
             for name, m in FORGOTTEN.items():
-                lines += _lines(name, ill, numbers | _forgotten(net, rows, m, "sorted" in name))
-    frame = pd.DataFrame(lines)
+                lost = _forgotten(net, rows, m, "sorted" in name)
+                parts.append(parts[0].assign(cause=name, **lost))
+    frame = pd.concat(parts, ignore_index=True)
     healthy = frame[frame.cause == "healthy"].set_index("seed")["E test"]
     return frame.assign(healthy=frame.seed.map(healthy))
 
 
-def _lines(cause: str, ill: Ill, numbers: dict[str, np.ndarray]) -> list[dict]:
-    whole = {"cause": cause, "a": ill.a, "left": (1 - ill.a) ** ill.steps}
-    count = len(numbers["T"])
-    return [whole | {"seed": k} | {n: v[k] for n, v in numbers.items()} for k in range(count)]
-
-
-def _patient(rows: Split, ill: Ill, seeds: int) -> tuple[SeedBatchedMLP, dict[str, np.ndarray]]:
+def _patient(rows: Split, ill: Ill, seeds: int) -> tuple[SeedBatchedMLP, pd.DataFrame]:
     n = ill.train_rows or rows.x_train.shape[1]
-    rows = rows._replace(x_train=rows.x_train[:, :n], y_train=rows.y_train[:, :n])
-    rows = rows._replace(x_test=ill.scale * rows.x_test + ill.shift)
+    x, y, x_test = rows.x_train[:, :n], rows.y_train[:, :n], ill.scale * rows.x_test + ill.shift
     net = started(DEEP, range(seeds))
     order = batch_order(range(seeds), n, batch=ill.m, steps=ill.steps)
-    empty = round(ill.m * ill.padding / (1 - ill.padding))
-    nothing = torch.zeros(seeds, empty, rows.x_train.shape[2])
+    padding = torch.zeros(seeds, round(ill.m * ill.padding / (1 - ill.padding)), x.shape[2])
     kept = {site: Moments(torch.zeros(seeds, 64), torch.ones(seeds, 64)) for site in range(1, 5)}
 
-    def batches(t: int) -> tuple[Tensor, Tensor]:
-        at = order[t][:, : ill.last] if ill.last and t % 21 == 20 else order[t]
-        return torch.cat([chosen(rows.x_train, at), nothing], 1), chosen(rows.y_train, at)
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for t, (some, labels) in enumerate(Rows(x, y).batches(order)):
+            m = ill.last if ill.last and t % 21 == 20 else ill.m
+            yield torch.cat([some[:, :m], padding], 1), labels[:, :m]
 
     def norm(site: int, z: Tensor) -> Tensor:
         mean, var = moments(z.detach())
-        new = Moments(mean, var * z.shape[1] / (z.shape[1] - 1))
-        pairs = zip(kept[site], new, strict=True)
-        kept[site] = Moments(*((1 - ill.a) * old + ill.a * value for old, value in pairs))
+        unbiased = var * z.shape[1] / (z.shape[1] - 1)
+        kept[site] = followed(kept[site], Moments(mean, unbiased), ill.a)
         return of_batch(site, z)
 
     torch.manual_seed(0)  # dropout draws from torch's own generator
-    descend(
-        net.params, norm, batches, ill.steps, GOOD_RATE, momentum=OLD, cosine=True, keep=ill.keep
-    )
+    how = training.Recipe(steps=ill.steps, batch=ill.m, lr=GOOD_RATE, **COSINE)
+    descend(net, norm, batches(), how, ill.keep)
+    right = []
     with torch.no_grad():
-        right = []
-        for t in range(min(20, ill.steps)):
-            x, y = batches(t)
-            output = network(net.params, x, of_batch, ill.keep)[:, : y.shape[1]]
-            right.append(training.right_rows(output, y).double().mean(1).numpy())
-    numbers = {"T": 100 * np.mean(right, 0)}
-    statistics = {"": kept, " R": _population(net, rows), " X": net.recalibrate(rows.x_test)}
+        for some, labels in islice(batches(), 20):
+            output = network(net.params, some, of_batch, ill.keep)[:, : labels.shape[1]]
+            right.append(training.right_rows(output, labels).double().mean(1).numpy())
+    columns: dict[str, Any] = {"seed": range(seeds), "T": 100 * np.mean(right, 0)}
+    statistics = {"": kept, " R": net.recalibrate(x), " X": net.recalibrate(x_test)}
     for name, stats in statistics.items():
-        numbers[f"E{name}"] = scored(net.params, stored(stats), rows.x_train, rows.y_train)[0]
-        test, loss = scored(net.params, stored(stats), rows.x_test, rows.y_test)
-        numbers |= {f"E test{name}": test, f"loss{name}": loss}
-    return net, numbers | {"companions": np.zeros(seeds, dtype=bool)}
+        columns[f"E{name}"] = scored(net.params, stored(stats), x, y).accuracy
+        test = scored(net.params, stored(stats), x_test, rows.y_test)
+        columns |= {f"E test{name}": test.accuracy, f"loss{name}": test.loss}
+    return net, pd.DataFrame(columns).assign(companions=False)
 
 
-def _forgotten(net: SeedBatchedMLP, rows: Split, m: int, by_class: bool) -> dict[str, np.ndarray]:
+def _forgotten(net: SeedBatchedMLP, rows: Split, m: int, by_class: bool) -> dict[str, Any]:
     """Test accuracy in batches of m rows that are their own statistics, in two orders."""
     n = rows.x_test.shape[1] // m * m
     y = rows.y_test[:, :n]
     order = torch.argsort(y, dim=1, stable=True) if by_class else torch.arange(n).expand(len(y), n)
-    found, labels = [], []
+    scores, classes = [], []
     for permuted in (order, order.flip(1).roll(1, 1)):
-        x = chosen(rows.x_test, permuted)
-        found.append(scored(net.params, ghosts(m), x, chosen(rows.y_test, permuted)))
-        labels.append(
-            network(net.params, x, ghosts(m)).argmax(-1).gather(1, torch.argsort(permuted, 1))
-        )
-    changed = (labels[0] != labels[1]).any(1).numpy()
-    return {"E test": found[0][0], "loss": found[0][1], "companions": changed}
+        ((x, labels),) = Rows(rows.x_test, rows.y_test).batches(permuted[None])
+        scores.append(scored(net.params, ghosts(m), x, labels))
+        output = network(net.params, x, ghosts(m))
+        classes.append(output.argmax(-1).gather(1, torch.argsort(permuted, 1)))
+    changed = (classes[0] != classes[1]).any(1).numpy()
+    return {"E test": scores[0].accuracy, "loss": scores[0].loss, "companions": changed}
 
 
 def owners(given: Settings) -> dict[str, np.ndarray]:
@@ -604,21 +524,18 @@ def owners(given: Settings) -> dict[str, np.ndarray]:
 
     Up to 200 draws of the other rows each.
     """
-    rows = splits(1, torch.float64)
-    net = started(SMALL, [0], torch.float64)
+    rows, net = splits(1, torch.float64), started(SMALL, [0], torch.float64)
     z = (rows.x_train[0] @ net.params["W1"][0, 0]).numpy()
-    y, own, rng = rows.y_train[0].numpy(), 0, np.random.default_rng([given.seed, 51])
-    others, class_mates = np.arange(1, len(z)), np.flatnonzero(y == y[own])[1:]
+    y, rng = rows.y_train[0].numpy(), np.random.default_rng([given.seed, 51])
+    others, class_mates = np.arange(1, len(z)), np.flatnonzero(y == y[0])[1:]
 
     def drawn(m: int, among: np.ndarray, empty: int = 0) -> np.ndarray:
-        batches = [
-            np.append(z[rng.choice(among, m - 1, replace=False)], z[own]) for _ in range(200)
-        ]
-        padded = [np.append(batch, np.zeros(empty)) for batch in batches]
-        return np.array([(z[own] - b.mean()) / b.std() for b in padded])
+        mates = (z[rng.choice(among, m - 1, replace=False)] for _ in range(200))
+        batches = [np.concatenate([mate, z[:1], np.zeros(empty)]) for mate in mates]
+        return np.array([(z[0] - b.mean()) / b.std() for b in batches])
 
     return {
-        "all training rows": np.array([(z[own] - z.mean()) / z.std()]),
+        "all training rows": np.array([(z[0] - z.mean()) / z.std()]),
         "a batch of 64": drawn(64, others),
         "two machines, 8 + 8": drawn(16, others),
         "a ghost of 8": drawn(8, others),
