@@ -4,7 +4,7 @@ The first axis is always the one repeated: seeds, channels or draws. Intervals c
 said otherwise. Randomness comes in as `rng`, so that a page repeats.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,12 +37,27 @@ def with_ends(interval: Any, form: str) -> str:
     return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
+def listed(intervals: Mapping[Any, Any], form: str) -> str:
+    """Several with their names: "digits 0.31 [0.20, 0.42], mnist1d 0.30 [0.21, 0.39]"."""
+    return ", ".join(f"{name} {with_ends(each, form)}" for name, each in intervals.items())
+
+
+def sign(interval: Any) -> Any:
+    """1 or -1 where the interval lies above or below 0, and 0 where it has 0."""
+    return np.sign(interval.low) * (np.sign(interval.low) == np.sign(interval.high))
+
+
 def rows_with(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows of a frame that have these values, or one of those in a list, in these columns."""
     for column, value in values.items():
         listed = value if isinstance(value, list) else [value]
         frame = pd.DataFrame(frame[frame[column].isin(listed)])
     return frame
+
+
+def relative_gap(got: Any, expected: Any) -> float:
+    """Largest difference of two arrays or tensors over the largest expected entry."""
+    return float(abs(got - expected).max() / abs(expected).max())
 
 
 class Shape(NamedTuple):
@@ -78,8 +93,7 @@ def column_medians(wide: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """`median_interval` of every column; and the sign of the interval, 0 if it has 0."""
     medians = median_interval(wide.to_numpy(), rng=np.random.default_rng(seed))
     rows = pd.DataFrame(medians._asdict(), index=wide.columns)
-    sign = np.sign(rows.low) * (np.sign(rows.low) == np.sign(rows.high))
-    return pd.DataFrame(rows.assign(sign=sign))
+    return pd.DataFrame(rows.assign(sign=sign(rows)))
 
 
 def paired_difference(a: Values, b: Values, level: float = 0.95) -> Paired:

@@ -34,11 +34,6 @@ def moving_drift(a: float, step: float, target: float) -> tuple[float, float]:
     return (1 - a) * speed, a * speed
 
 
-def relative_gap(a: Tensor, b: Tensor) -> float:
-    """Largest difference of a and b over the largest entry of b."""
-    return float((a - b).abs().max() / b.abs().max())
-
-
 def accumulated_error(parts_std: Any, total_std: Any) -> Any:
     """Mean square of x_hat (accumulated) - x_hat (one batch): 2 (1 - mean_j s_j / s).
 

@@ -11,9 +11,9 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from bnlib import layer
-from bnlib.chapters.batches.exact import relative_gap
 from bnlib.distributed import run, summed, sync_batch_norm
 from bnlib.running import Pooled, merge
+from bnlib.statistics import relative_gap
 
 ROWS, CHANNELS, EPS = 16, 8, 1e-5
 PARTS = "output", "dx", "dgamma", "dbeta", "running mean", "running variance"

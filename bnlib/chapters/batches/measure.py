@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from bnlib import data, identity, training
-from bnlib.chapters.batches.exact import accumulated_error, normalized, relative_gap
+from bnlib.chapters.batches.exact import accumulated_error, normalized
 from bnlib.data import Split
 from bnlib.networks.arms import tiled
 from bnlib.networks.batches import Rows, batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP, moments
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
+from bnlib.statistics import relative_gap
 
 if TYPE_CHECKING:
     from bnlib.chapters.batches import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,12 @@ from bnlib import parameters
 from bnlib.chapters.transfer import decide, domains, exact, figures, measure
 from bnlib.chapters.transfer.domains import Target, Trained
 from bnlib.identity import gaussian_error
-from bnlib.parameters import Rule, ascending, expect, names, parameter
+from bnlib.parameters import ascending, grid, names, parameter
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval, paired_difference, with_ends
 
 NETWORKS = ["lite0", "lite1", "lite2"]
 SHIFTS = ["noise", "small rotation", "blur", "contrast"]
-
-
-def grid(least: int, *, with_: int | None = None) -> Rule:
-    """At least so many numbers, ascending, and that one among them if one is named."""
-
-    def rule(name: str, values: list[Any]) -> None:
-        ascending(name, values)
-        expect(len(values) >= least, name, f"at least {least} different numbers", values)
-        expect(with_ in (None, *values), name, f"{with_} among them, which decides", values)
-
-    return rule
 
 
 @dataclass(frozen=True)
@@ -40,16 +29,16 @@ class Settings(parameters.Settings):
     seeds: int = parameter(6, 4, 50)
     steps: int = parameter(500, 50, 10_000)
     rates: list = parameter([0.003, 0.01, 0.03, 0.1, 0.3], 1e-6, 10.0, rule=grid(2))
-    affine_rates: list = parameter([0.1, 0.3, 1.0], 1e-6, 10.0, rule=grid(1))
-    weight_rates: list = parameter([0.01, 0.03, 0.1], 1e-6, 10.0, rule=grid(1))
+    affine_rates: list = parameter([0.1, 0.3, 1.0], 1e-6, 10.0, rule=ascending)
+    weight_rates: list = parameter([0.01, 0.03, 0.1], 1e-6, 10.0, rule=ascending)
     batch_sizes: list = parameter([2, 4, 8, 32], 2, 200, rule=grid(2))
     first_rates: list = parameter([0.001, 0.01, 0.05], 1e-6, 10.0, rule=grid(3))
     labels: list = parameter([20, 200], 2, 200, rule=grid(2))
-    subset_rates: list = parameter([0.01, 0.03, 0.1, 0.3, 1.0, 3.0], 1e-6, 10.0, rule=grid(1))
-    test_sizes: list = parameter([4, 16, 64, 256], 2, 1024, rule=grid(2, with_=decide.BESIDE))
+    subset_rates: list = parameter([0.01, 0.03, 0.1, 0.3, 1.0, 3.0], 1e-6, 10.0, rule=ascending)
+    test_sizes: list = parameter([4, 16, 64, 256], 2, 1024, rule=grid(2, among=decide.BESIDE))
     shifts: list = parameter(SHIFTS, rule=names(tuple(domains.SHIFTS)))
     passes: int = parameter(8, 2, 100)
-    entropy_rates: list = parameter([0.5, 2.0], 1e-6, 100.0, rule=grid(1))
+    entropy_rates: list = parameter([0.5, 2.0], 1e-6, 100.0, rule=ascending)
     nets: list = parameter(["lite0", "lite1"], choices=NETWORKS, rule=names(NETWORKS))
     crops: int = parameter(12, 4, 200)
     pixels: int = parameter(128, 64, 512)
@@ -92,11 +81,12 @@ def start(given: Settings) -> Section:
 
 def first_steps(given: Settings, at: Start) -> Section:
     """Loss before and after the first steps, and where freezing pays."""
-    arms, looks, middle = {}, {"target": {}, "source": {}}, len(given.first_rates) // 2
-    for m in given.batch_sizes:
-        arms[m] = measure.first_steps(at.mnist, at.to_digits, m, given.first_rates)
-        for name, rows in (("target", at.to_digits), ("source", at.clean)):
-            looks[name][m] = measure.first_losses(at.mnist, rows, m)
+    sizes, middle = given.batch_sizes, len(given.first_rates) // 2
+    arms = {m: measure.first_steps(at.mnist, at.to_digits, m, given.first_rates) for m in sizes}
+    looks = {
+        name: {m: measure.first_losses(at.mnist, rows, m) for m in sizes}
+        for name, rows in (("target", at.to_digits), ("source", at.clean))
+    }
     means = {
         name: {m: {mode: v.mean() for mode, v in looked.items()} for m, looked in by_size.items()}
         for name, by_size in looks.items()
@@ -117,12 +107,12 @@ def first_steps(given: Settings, at: Start) -> Section:
             row |= {f"{k}, first steps": v[place].mean() for k, v in first.items()}
             row |= {f"{k}, worst": measure.worst(a.loss)[place].mean() for k, a in arm.items()}
             rows.append(row)
-    records, few = {}, given.batch_sizes[0]
-    for name, m in (("few", few), ("many", given.batch_sizes[-1])):
+    records = {}
+    for name, m in (("few", sizes[0]), ("many", sizes[-1])):
         records |= {f"rows-{name}": m, f"frozen-gain-{name}": gaps["source"][m]}
     for name, modes in means.items():
-        records |= {f"loss-{name}-{mode}": float(v) for mode, v in modes[few].items()}
-    sizes = {m: gaussian_error(m) for m in given.batch_sizes}
+        records |= {f"loss-{name}-{mode}": float(v) for mode, v in modes[sizes[0]].items()}
+    noise = {m: gaussian_error(m) for m in sizes}
     return Section(
         values=arms,
         records=recorded(records, ends="+.1f"),
@@ -130,7 +120,7 @@ def first_steps(given: Settings, at: Start) -> Section:
         tables={"losses": pd.DataFrame(rows).set_index(["m", "rate"]).round(2)},
         figures={
             "freeze": lambda: figures.freeze(gaps),
-            "losses": lambda: figures.first_losses(means, sizes),
+            "losses": lambda: figures.first_losses(means, noise),
         },
     )
 
@@ -219,10 +209,10 @@ def cells(given: Settings, at: Start, first: dict[int, dict[str, measure.Arm]]) 
 
 def both_ways(given: Settings, at: Start) -> Section:
     """Target statistics alone, from one domain to the other and back."""
-    own = measure.at_home(at.digits, given.all_seeds)
+    at_digits = measure.at_home(at.digits, given.all_seeds)
     home = measure.untuned(at.mnist, at.clean).accuracy
     ways = {
-        "MNIST to digits": measure.adapted(at.mnist, at.to_digits, own),
+        "MNIST to digits": measure.adapted(at.mnist, at.to_digits, at_digits),
         "digits to MNIST": measure.adapted(at.digits, at.to_mnist, home),
     }
     gains, closed, rows = {}, {}, {}
@@ -270,14 +260,14 @@ def entropy(given: Settings, at: Start) -> Section:
     """Entropy minimization on gamma and beta, and entropy that falls for free."""
     targets = {name: domains.shifted(name, given.all_seeds) for name in given.shifts}
     targets["digits"] = at.to_digits
-    found = {
+    runs = {
         (rate, name): measure.streams(at.mnist, rows, rate=rate, passes=given.passes)
         for rate, (name, rows) in product(given.entropy_rates, targets.items())
     }
-    judged = {name: found[given.entropy_rates[0], name] for name in targets}
+    judged = {name: runs[given.entropy_rates[0], name] for name in targets}
     mixed, ordered = ({n: s[kind] for n, s in judged.items()} for kind in ("mixed", "sorted"))
     rows = []
-    for (rate, name), streams in found.items():
+    for (rate, name), streams in runs.items():
         for kind, stream in streams.items():
             row = {"rate": rate, "target": name, "stream": kind}
             for what, values in stream._asdict().items():
@@ -286,14 +276,14 @@ def entropy(given: Settings, at: Start) -> Section:
     free = measure.sharpened(at.mnist, at.to_digits, (1.0, 2.0, 4.0))
     sharp = pd.DataFrame(free, index=["accuracy", "entropy"]).T.rename_axis("logits times")
     return Section(
-        values=found,
+        values=runs,
         records=(Record("entropy-free-1", free[1.0][1]), Record("entropy-free-4", free[4.0][1])),
         claims=(decide.tent_helps(mixed), decide.tent_destroys(mixed, ordered)),
         tables={
             "streams": pd.DataFrame(rows).set_index(["rate", "target", "stream"]).round(2),
             "sharpened": sharp.round(3),
         },
-        figures={"entropy": lambda: figures.entropy(found)},
+        figures={"entropy": lambda: figures.entropy(runs)},
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from bnlib.chapters.transfer.exact import Contrast, Random
 from bnlib.chapters.transfer.measure import EARLY, Arm, Stream
 from bnlib.results import UNDECIDED, Claim
-from bnlib.statistics import Paired, holm, paired_difference, with_ends
+from bnlib.statistics import Paired, holm, paired_difference, rows_with, with_ends
 from bnlib.verdicts import above, count, verdict
 
 MIXING = ("rotation", "permutation")
@@ -38,7 +38,7 @@ def shift_exact(contrast: Contrast, photographs: pd.DataFrame, borders: pd.DataF
     if not tested:
         word = UNDECIDED if small else "fails"
         return Claim("transfer-shift-exact", word, evidence + "No shipped network was run.")
-    chosen = photographs.query("corruption == 'contrast' and statistics == 'target'")
+    chosen = rows_with(photographs, corruption="contrast", statistics="target")
     stored, tiny = chosen["cosine"].min(), borders["contrast"].min()
     return Claim(
         "transfer-shift-exact",
@@ -208,7 +208,7 @@ def few_images(photographs: pd.DataFrame) -> Claim:
     """Clean crops, statistics of other clean crops, against stored ones; a row a network."""
     if not len(photographs):
         return Claim("transfer-few-images", UNDECIDED, "No shipped network was run.")
-    clean = photographs.query("corruption == 'clean' and statistics == 'target'")
+    clean = rows_with(photographs, corruption="clean", statistics="target")
     agreement = clean.set_index("network")["agreement"]
     cells = ", ".join(f"{name} {value:.0f} %" for name, value in agreement.items())
     few, enough = bool((agreement < 50).all()), bool((agreement >= 90).all())
@@ -235,10 +235,10 @@ def affine_enough(arms: Mapping[tuple[str, int], Arm]) -> Claim:
 
 def affine_beats_random(arms: Mapping[tuple[str, int], Arm]) -> Claim:
     """Gamma and beta against as many random weights, by numbers of labels."""
-    labels = sorted({n for _, n in arms})
-    gaps: Any = {
-        n: paired_difference(arms["γ, β", n].accuracy, arms["random weights", n].accuracy)
-        for n in labels
+    gaps = {
+        n: paired_difference(arm.accuracy, arms["random weights", n].accuracy)
+        for (name, n), arm in arms.items()
+        if name == "γ, β"
     }
     return Claim(
         "transfer-affine-beats-random",

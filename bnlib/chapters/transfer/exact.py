@@ -19,6 +19,7 @@ from bnlib.networks.efficientnet import EfficientNetLite, shipped_state_dict
 from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
+from bnlib.statistics import relative_gap
 
 CONTRAST = 0.4, 0.3  # factor and offset on every pixel of a digit
 PLAIN_STEPS = 50
@@ -57,17 +58,18 @@ def same_function(trained: Trained, other: Tensor) -> dict[str, float]:
     other: rows (S, n, d) of another domain.  Trained networks get its statistics, random ones
     random statistics, gamma and beta.
     """
-    rows, gaps = other.double(), {}
-    net = in_double(trained)
+    rows, net = other.double(), in_double(trained)
     stored = {i: Moments(*(v.double() for v in moments)) for i, moments in trained.stats.items()}
-    gaps["trained"] = _gap_of_twin(net, rows, stored, net.recalibrate(rows))
     wild = SeedBatchedMLP(SPEC, net.seeds)
     rng = torch.Generator().manual_seed(18)
     for name, value in wild.params.items():
         if not name.startswith("W"):
             value.normal_(generator=rng)
     old, new = ({i: _any_moments(m, rng) for i, m in stored.items()} for _ in range(2))
-    return gaps | {"random": _gap_of_twin(wild, rows, old, new)}
+    return {
+        "trained": _gap_of_twin(net, rows, stored, net.recalibrate(rows)),
+        "random": _gap_of_twin(wild, rows, old, new),
+    }
 
 
 def _gap_of_twin(net: SeedBatchedMLP, rows: Tensor, old: Statistics, new: Statistics) -> float:
@@ -78,7 +80,7 @@ def _gap_of_twin(net: SeedBatchedMLP, rows: Tensor, old: Statistics, new: Statis
         constants = reparameterized(gamma, beta, old[i], new[i], eps=net.spec.eps)
         twin |= dict(zip(names, constants, strict=True))
     wanted = net.forward(net.params, rows, stats=old)
-    return _relative(net.forward(twin, rows, stats=new), wanted)
+    return relative_gap(net.forward(twin, rows, stats=new), wanted)
 
 
 def _any_moments(like: Moments, rng: torch.Generator) -> Moments:
@@ -86,32 +88,28 @@ def _any_moments(like: Moments, rng: torch.Generator) -> Moments:
     return Moments(mean, 0.1 + torch.rand(like.var.shape, generator=rng, dtype=torch.float64))
 
 
-def _relative(got: Tensor, wanted: Tensor) -> float:
-    return float((got - wanted).abs().max() / wanted.abs().max())
-
-
 @torch.no_grad()
-def contrast(trained: Trained, clean: Tensor) -> Contrast:
+def contrast(trained: Trained, x: Tensor) -> Contrast:
     """Trained networks on rows (S, n, d) and on their contrast change, in float64."""
     factor, offset = CONTRAST
-    rows = clean.double()
+    rows = x.double()
     changed = factor * rows + offset
     zero, usual = in_double(trained, eps=0.0), in_double(trained)
-    own = {net: _evaluated(net, rows, rows) for net in (zero, usual)}
-    spread, stored = own[zero].std(), usual.recalibrate(rows)
-    gaps = [_evaluated(net, changed, changed) - own[net] for net in (zero, usual)]
-    gaps.append(usual.forward(usual.params, changed, stats=stored) - own[usual])
+    clean = {net: _evaluated(net, rows) for net in (zero, usual)}
+    spread, stored = clean[zero].std(), usual.recalibrate(rows)
+    gaps = [_evaluated(net, changed) - clean[net] for net in (zero, usual)]
+    gaps.append(usual.forward(usual.params, changed, stats=stored) - clean[usual])
     spec = Spec((64, 128, 10), eps=0.01)
     one = SeedBatchedMLP(spec, trained.net.seeds)
     equal = SeedBatchedMLP(replace(spec, eps=spec.eps / factor**2), trained.net.seeds)
-    law = _relative(_evaluated(one, changed, changed), _evaluated(equal, rows, rows))
+    law = relative_gap(_evaluated(one, changed), _evaluated(equal, rows))
     dead = sum(int((m.var == 0).sum()) for m in zero.recalibrate(rows).values())
     free, usual_gap, source = (float(gap.abs().max() / spread) for gap in gaps)
     return Contrast(free, usual_gap, source, law, dead)
 
 
-def _evaluated(net: SeedBatchedMLP, x: Tensor, of: Tensor) -> Tensor:
-    return net.forward(net.params, x, stats=net.recalibrate(of))
+def _evaluated(net: SeedBatchedMLP, x: Tensor) -> Tensor:
+    return net.forward(net.params, x, stats=net.recalibrate(x))
 
 
 def frozen_at_random(seeds: Sequence[int], rows: domains.Target, *, eps: float = 0.1) -> Random:
@@ -130,9 +128,9 @@ def frozen_at_random(seeds: Sequence[int], rows: domains.Target, *, eps: float =
     for kinds in (["W"], ["W", "gamma", "beta"]):
         net = SeedBatchedMLP(replace(frozen.spec, eps=0.0), seeds)
         training.train(net, x, y, stats=start, trainable=kinds, **recipe)
-        gaps = [_relative(net.params[w], plain.params[w]) for w in ("W1", "W2", "W3")]
+        gaps = [relative_gap(net.params[w], plain.params[w]) for w in ("W1", "W2", "W3")]
         path[len(kinds)] = max(gaps)
-    return Random(_relative(outputs, wanted), path[1], path[3])
+    return Random(relative_gap(outputs, wanted), path[1], path[3])
 
 
 GREY = 127.0  # what a shipped network subtracts, and so the value of its padding

@@ -1,6 +1,6 @@
 """Figures of the chapter on transfer; everything that they draw was computed before."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,12 @@ from bnlib.plots.style import COLORS, MARKERS, looks
 from bnlib.statistics import Interval, Paired
 
 
+def _bars(intervals: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates (n,), and the lengths (2, n) of their bars downwards and upwards."""
+    estimate, low, high = np.array([interval[:3] for interval in intervals]).T
+    return estimate, np.array([estimate - low, high - estimate])
+
+
 def freeze(gaps: Mapping[str, Mapping[int, Paired]]) -> Figure:
     """Accuracy of frozen minus batch by m, for statistics frozen at the source and the target."""
     fig, ax = plt.subplots()
@@ -22,12 +28,9 @@ def freeze(gaps: Mapping[str, Mapping[int, Paired]]) -> Figure:
     colors = {"source": COLORS["running"], "target": COLORS["theory"]}
     for place, (name, cells) in enumerate(gaps.items()):
         sizes = np.array(list(cells)) * 1.06 ** (place - 0.5)
-        middle = np.array([gap.estimate for gap in cells.values()])
-        ends = np.array(
-            [[gap.estimate - gap.low, gap.high - gap.estimate] for gap in cells.values()]
-        )
+        middle, ends = _bars(cells.values())
         look: Any = {"marker": MARKERS[place], "color": colors[name], "capsize": 2}
-        ax.errorbar(sizes, middle, ends.T, label=f"frozen at {name} statistics", **look)
+        ax.errorbar(sizes, middle, ends, label=f"frozen at {name} statistics", **look)
     sizes = list(next(iter(gaps.values())))
     ax.set(xscale="log", yscale="symlog", xlabel="rows in a batch, $m$")
     ax.set_yscale("symlog", linthresh=2)
@@ -47,10 +50,10 @@ def recovered(shares: Mapping[tuple[str, str], Interval]) -> Figure:
     fig, axes = plt.subplots(1, len(shifts), figsize=(7.4, 3.0), sharey=True)
     for ax, shift in zip(np.atleast_1d(axes), shifts, strict=True):
         for row, name in enumerate(names):
-            gap, theorem = shares[shift, name], name.startswith("target statistics")
+            theorem = name.startswith("target statistics")
             color = COLORS["theory"] if theorem else COLORS["measured"]
-            ends = np.array([[gap.estimate - gap.low], [gap.high - gap.estimate]])
-            ax.errorbar(gap.estimate, row, xerr=ends, marker="os"[theorem], color=color)
+            middle, ends = _bars([shares[shift, name]])
+            ax.errorbar(middle, row, xerr=ends, marker="os"[theorem], color=color)
         ax.axvline(0, color=COLORS["neutral"], lw=1)
         ax.axvline(1, color=COLORS["neutral"], lw=1, ls="--")
         ax.set(title=shift, xlim=(-0.35, 1.15))
@@ -91,10 +94,9 @@ def first_losses(
     fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True)
     for ax, (rows, by_size) in zip(axes, looks_at.items(), strict=True):
         sizes = list(by_size)
-        modes = {"batch": "training mode", "source": "frozen, source", "target": "frozen, target"}
-        for name, look in looks(modes.values()).items():
-            mode = next(key for key, title in modes.items() if title == name)
-            losses = [by_size[m][mode] for m in sizes]
+        modes = {"training mode": "batch", "frozen, source": "source", "frozen, target": "target"}
+        for name, look in looks(modes).items():
+            losses = [by_size[m][modes[name]] for m in sizes]
             ax.plot(sizes, losses, look.marker, ls=look.linestyle, color=look.color, label=name)
         right = ax.twinx()
         right.plot(sizes, [distances[m] for m in sizes], color=COLORS["neutral"], ls=":")
@@ -108,9 +110,8 @@ def first_losses(
             right.set_ylabel("noise $D(m)$ (dotted)")
     axes[0].set_ylabel("loss before any step")
     axes[0].legend()
-    fig.suptitle(
-        "Training mode alone raises the loss, as the noise of the batch does", x=0.01, ha="left"
-    )
+    title = "Training mode alone raises the loss, as the noise of the batch does"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
@@ -120,14 +121,11 @@ def subsets(scores: Mapping[tuple[str, int], Interval]) -> Figure:
     labels = list(dict.fromkeys(n for _, n in scores))
     fig, ax = plt.subplots(figsize=(6.4, 3.0))
     for place, n in enumerate(labels):
-        middle = np.array([scores[name, n].estimate for name in names])
-        ends = np.array(
-            [[i.estimate - i.low, i.high - i.estimate] for i in (scores[k, n] for k in names)]
-        )
+        middle, ends = _bars(scores[name, n] for name in names)
         color = (COLORS["measured"], COLORS["theory"], COLORS["running"])[place % 3]
         rows = np.arange(len(names)) + 0.14 * place
         dots: Any = {"marker": MARKERS[place % 6], "ls": "none", "color": color}
-        ax.errorbar(middle, rows, xerr=ends.T, label=f"{n} labels", **dots)
+        ax.errorbar(middle, rows, xerr=ends, label=f"{n} labels", **dots)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(False, axis="y")
@@ -137,12 +135,12 @@ def subsets(scores: Mapping[tuple[str, int], Interval]) -> Figure:
     return fig
 
 
-def entropy(found: Mapping[tuple[float, str], Mapping[str, Stream]]) -> Figure:
+def entropy(runs: Mapping[tuple[float, str], Mapping[str, Stream]]) -> Figure:
     """Change of accuracy by pass, a panel a rate, after one sorted pass as dots; and entropy."""
-    rates = list(dict.fromkeys(rate for rate, _ in found))
-    look = looks(dict.fromkeys(name for _, name in found))
+    rates = list(dict.fromkeys(rate for rate, _ in runs))
+    look = looks(dict.fromkeys(name for _, name in runs))
     fig, axes = plt.subplots(1, len(rates) + 1, figsize=(7.4, 3.4))
-    for (rate, name), streams in found.items():
+    for (rate, name), streams in runs.items():
         ax, mixed, style = axes[rates.index(rate)], streams["mixed"], look[name]
         change = {kind: (v.accuracy - v.accuracy[0]).mean(1) for kind, v in streams.items()}
         passes = np.arange(len(mixed.accuracy))

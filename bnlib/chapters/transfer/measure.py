@@ -6,7 +6,7 @@ as copies of the networks; the one that is best on the rows set aside is the arm
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -104,13 +104,14 @@ def tune(
     batch: int = BATCH,
     steps: int = STEPS,
 ) -> Arm:
-    """Copies of the networks tuned on the labelled rows, one rate each.
+    """Copies of the networks tuned on the labelled rows, one rate each; untuned where nothing is.
 
     random: if not 0, of W1 and W2 so many random entries only.
-
     frozen: `start.stats` stay as constants.  Otherwise every batch uses its own, and evaluation
     those of the labelled rows, computed anew: test rows may not help each other.
     """
+    if not trainable:
+        return untuned(start, rows)
     (net, stats), count = copies(start, len(rates)), len(rates)
     rows = Target(*(tiled(part, count) for part in rows))
     fixed = stats if frozen else None
@@ -125,9 +126,8 @@ def tune(
     after = training.losses(net, rows.x, rows.y, stats=used)
     aside = percent(net, rows.x_aside, rows.y_aside, used)
     test = percent(net, rows.x_test, rows.y_test, used)
-    found = aside, test, np.isfinite(after) & (after < before), history.loss
-    shaped = (v.reshape(*v.shape[:-1], count, -1) for v in found)
-    return Arm(tuple(rates), *shaped)
+    parts = aside, test, np.isfinite(after) & (after < before), history.loss
+    return Arm(tuple(rates), *(part.reshape(*part.shape[:-1], count, -1) for part in parts))
 
 
 def remedies(
@@ -140,7 +140,7 @@ def remedies(
         if name.endswith("negated"):
             start = with_statistics(negated(source), rows.x)
         rates = affine_rates if trainable == AFFINE else weight_rates
-        arms[name] = tune(start, rows, rates, trainable) if trainable else untuned(start, rows)
+        arms[name] = tune(start, rows, rates, trainable)
     return arms
 
 
@@ -159,15 +159,10 @@ def table(source: Trained, rows: Target, rates: Sequence[float]) -> dict[tuple[s
     """The twelve cells (statistics, trained); target statistics are those of all target rows."""
     starts = {"source": source, "target": with_statistics(source, _all_rows(rows))}
     starts["batch"] = with_statistics(source, rows.x)
-    cells = {}
-    for statistics, (name, trainable) in product(STATISTICS, TRAINED.items()):
-        start, frozen = starts[statistics], statistics != "batch"
-        cells[statistics, name] = (
-            tune(start, rows, rates, trainable, frozen=frozen)
-            if trainable
-            else untuned(start, rows)
-        )
-    return cells
+    return {
+        (of, name): tune(starts[of], rows, rates, trainable, frozen=of != "batch")
+        for of, (name, trainable) in product(STATISTICS, TRAINED.items())
+    }
 
 
 def subsets(
@@ -177,10 +172,8 @@ def subsets(
     start, arms = with_statistics(source, _all_rows(rows)), {}
     numbers = sum(v[0].numel() for n, v in source.net.params.items() if n.rstrip("12") in AFFINE)
     for n, (name, (kinds, random)) in product(labels, SUBSETS.items()):
-        how: dict[str, Any] = {"batch": min(BATCH, n), "steps": SUBSET_STEPS}
-        arms[name, n] = tune(
-            start, rows.first(n), rates, kinds, random=numbers if random else 0, **how
-        )
+        how = {"random": numbers * random, "batch": min(BATCH, n), "steps": SUBSET_STEPS}
+        arms[name, n] = tune(start, rows.first(n), rates, kinds, **how)
     return arms
 
 
@@ -190,8 +183,8 @@ def adapted(source: Trained, rows: Target, ceiling: np.ndarray) -> dict[str, np.
     some = torch.cat([rows.x, rows.x_aside], 1)
     counted = {"20 other rows": some[:, :20], "200 other rows": some[:, :200]}
     counted["all tested rows"] = rows.x_test
-    found = {"source": source} | {n: with_statistics(source, x) for n, x in counted.items()}
-    scores = {name: untuned(start, rows).accuracy for name, start in found.items()}
+    starts = {"source": source} | {n: with_statistics(source, x) for n, x in counted.items()}
+    scores = {name: untuned(start, rows).accuracy for name, start in starts.items()}
     return scores | {"trained there": ceiling}
 
 
@@ -200,11 +193,6 @@ def at_home(trained: Trained, seeds: Sequence[int]) -> np.ndarray:
     rows = splits("digits", seeds)
     x, y = np.stack([s.x_test for s in rows]), np.stack([s.y_test for s in rows])
     return percent(trained.net, torch.from_numpy(x), torch.from_numpy(y), trained.stats)
-
-
-def batches(rows: Tensor, order: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches (S, m, d), (S, m) that row numbers (steps, S, m) name."""
-    return Rows(rows, labels).batches(order)
 
 
 def sorted_order(y: Tensor, batch: int) -> Tensor:
@@ -224,7 +212,7 @@ def companions(source: Trained, rows: Target, sizes: Sequence[int]) -> dict[str,
         for name, order in {"random": orders, "sorted": sorted_order(y, m)}.items():
             right = [
                 training.right_rows(net.forward(net.params, xb), yb).double().mean(1)
-                for xb, yb in batches(x, order, y)
+                for xb, yb in Rows(x, y).batches(order)
             ]
             scores[name].append(100 * torch.stack(right).mean(0).numpy())
     return {name: np.array(score) for name, score in scores.items()}
@@ -239,12 +227,12 @@ def first_losses(source: Trained, rows: Target, m: int) -> dict[str, np.ndarray]
     net, n = source.net, rows.x.shape[1]
     order = batch_order(net.seeds, n, batch=m, steps=LOOKS)
     modes = {"batch": None, "source": source.stats, "target": net.recalibrate(rows.x)}
-    found: dict[str, list[Tensor]] = {mode: [] for mode in modes}
-    for x, y in batches(rows.x, order, rows.y):
+    losses: dict[str, list[Tensor]] = {mode: [] for mode in modes}
+    for x, y in Rows(rows.x, rows.y).batches(order):
         for mode, stats in modes.items():
             output = net.forward(net.params, x, stats=stats)
-            found[mode].append(training.seed_losses(output, y, "cross-entropy"))
-    return {mode: torch.stack(losses).double().numpy() for mode, losses in found.items()}
+            losses[mode].append(training.seed_losses(output, y, "cross-entropy"))
+    return {mode: torch.stack(seen).double().numpy() for mode, seen in losses.items()}
 
 
 def first_steps(source: Trained, rows: Target, m: int, rates: Sequence[float]) -> dict[str, Arm]:
@@ -298,7 +286,7 @@ def minimize_entropy(
     net = copies(source, 1).net
     names = [name for name in net.params if name.rstrip("12") in AFFINE]
     looks = [_look(net, x, y)]
-    for step, (rows, _) in enumerate(batches(x, order, y), start=1):
+    for step, (rows, _) in enumerate(Rows(x, y).batches(order), start=1):
         leaves = {name: net.params[name].requires_grad_() for name in names}
         loss = entropy(net.forward(net.params | leaves, rows)).sum()
         grads = torch.autograd.grad(loss, list(leaves.values()))
@@ -319,15 +307,14 @@ def _look(net: SeedBatchedMLP, x: Tensor, y: Tensor) -> tuple[np.ndarray, ...]:
 
 def streams(source: Trained, rows: Target, *, rate: float, passes: int) -> dict[str, Stream]:
     """Batches of 64 mixed, for all passes; and, one pass each, sorted by class or of 8 mixed."""
-    (x, y), seeds = (rows.x_test, rows.y_test), source.net.seeds
-    found = {}
+    x, y = rows.x_test, rows.y_test
+    n, orders = x.shape[1], {"sorted": sorted_order(y, 64)}
     for name, m, times in (("mixed", 64, passes), ("batches of 8", 8, 1)):
-        every = x.shape[1] // m
-        order = batch_order(seeds, x.shape[1], batch=m, steps=times * every)
-        found[name] = minimize_entropy(source, x, y, order, rate=rate, every=every)
-    order = sorted_order(y, 64)
-    found["sorted"] = minimize_entropy(source, x, y, order, rate=rate, every=len(order))
-    return found
+        orders[name] = batch_order(source.net.seeds, n, batch=m, steps=times * (n // m))
+    return {
+        name: minimize_entropy(source, x, y, orders[name], rate=rate, every=n // m)
+        for name, m in (("mixed", 64), ("batches of 8", 8), ("sorted", 64))
+    }
 
 
 @torch.no_grad()
@@ -335,5 +322,5 @@ def sharpened(source: Trained, rows: Target, factors: Sequence[float]) -> Mappin
     """Accuracy in percent and entropy, mean of all seeds, of logits times each factor."""
     net, (x, y) = source.net, (rows.x_test, rows.y_test)
     logits = net.forward(net.params, x, stats=net.recalibrate(x))
-    right = {c: training.right_rows(c * logits, y).double().mean() for c in factors}
-    return {c: (100 * float(right[c]), float(entropy(c * logits).mean())) for c in factors}
+    right = [100 * float(training.right_rows(c * logits, y).double().mean()) for c in factors]
+    return {c: (r, float(entropy(c * logits).mean())) for c, r in zip(factors, right, strict=True)}
