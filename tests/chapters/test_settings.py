@@ -5,7 +5,6 @@ import importlib
 import pytest
 
 ASCENDING = "numbers in ascending order, each once"
-POWERS = "3 or more powers, ascending"
 REFUSED = {
     "capacity": {"rates": [([0], "one in"), ([True], "float"), (["0.1"], "float")]},
     "covariate_shift": {
@@ -35,7 +34,11 @@ REFUSED = {
         "activations": [(["tanh"], "relu among them"), (["relu", "rleu"], "did you mean 'relu'")],
         "arms": [(["none"], "none and bn among them"), (["bn", "none", "layernorm"], "did you")],
         "depths": [([], "entries"), ([1], r"one in \[2, 64\], got 1"), ([2.5], "list of int")],
-        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), (["0", "1", "2"], "list of int")],
+        "rates": [
+            ([-1, 0], "at least 3"),
+            ([0, -1, 1], ASCENDING),
+            (["0", "1", "2"], "list of int"),
+        ],
     },
     "misconceptions": {"seeds": [(7, "one in")]},
     "transfer": {
@@ -53,7 +56,7 @@ REFUSED = {
     },
     "residual": {
         "arms": [(["one"], "one and zero among them"), (["one", "zero", "zeroo"], "did you mean")],
-        "rates": [([-1, 0], POWERS), ([0, -1, 1], POWERS), ([-1, 0, 11], "one in")],
+        "rates": [([-1, 0], "at least 3"), ([0, -1, 1], ASCENDING), ([-1, 0, 11], "one in")],
         "depths": [([8, 4], ASCENDING), ([1, 4], "one in"), ([4.0], "list of int")],
         "nets": [(["lite3"], ""), (["lite0", "lite0"], "once")],
         "decay": [(1.5, "one in"), ("none", "float")],

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bnlib import laws, parameters, statistics
+from bnlib import laws, parameters
 from bnlib.chapters.residual import decide, figures, measure, trained
 from bnlib.chapters.residual.stored import FOUR, FULL, HERE, REGISTER
 from bnlib.chapters.residual.trained import Cell
 from bnlib.networks import efficientnet
 from bnlib.networks.residual import ARMS
-from bnlib.parameters import ascending, expect, names, parameter
+from bnlib.parameters import ascending, grid, names, parameter
 from bnlib.results import Section, recorded
-from bnlib.statistics import Interval, mean_interval, paired_difference, rows_with
+from bnlib.statistics import Interval, mean_interval, paired_difference, rows_with, with_ends
 from bnlib.stored import content
 from bnlib.training import one_thread
 
@@ -33,12 +33,6 @@ HERO = {
     decide.UNDER: "jumps",
     decide.DEAD: "stays dead",
 }
-
-
-def _powers(name: str, values: list[Any]) -> None:
-    """A grid that is not in order would give another largest rate."""
-    right = len(values) > 2
-    expect(right and sorted(set(values)) == values, name, "3 or more powers, ascending", values)
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Settings(parameters.Settings):
     arms: list = parameter(
         ["one", "zero", "root", "skip-init"], rule=names(ARMS, among=["one", "zero"])
     )
-    rates: list = parameter([*range(-7, 4)], -20, 10, rule=_powers)
+    rates: list = parameter([*range(-7, 4)], -20, 10, rule=grid(3))
     rate_blocks: int = parameter(16, 2, 64)
     rate_seeds: int = parameter(2, 2, 100)
     steps: int = parameter(80, 2, 100_000)
@@ -75,20 +69,16 @@ def placements(given: Settings) -> Section:
         for name, place in places.items()
     }
     columns = [f"size after one step of {rate:g}" for rate in measure.RATES]
-    rows = {name: list(place.opened) for name, place in places.items()}
+    rows = {name: [*place.opened, place.gradient] for name, place in places.items()}
+    columns.append("largest gradient")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    table["largest gradient"] = [place.gradient for place in places.values()]
     jump = places[decide.UNDER]
+    sizes = {"jump-small": jump.opened[0], "jump-third": jump.path[1]}
+    sizes["opened-third"] = places[decide.LAST].path[3]
+    sizes["scalar-third"] = places["one zero factor"].path[3]
     return Section(
         values=places,
-        records=recorded(
-            {
-                "jump-small": jump.opened[0],
-                "jump-third": jump.path[1],
-                "opened-third": places[decide.LAST].path[3],
-                "scalar-third": places["one zero factor"].path[3],
-            }
-        ),
+        records=recorded(sizes),
         claims=(decide.zero_anywhere(places, slopes),),
         tables={"places": table.map("{:.2g}".format)},
         figures={"steps": lambda: figures.first_steps(places, HERO)},
@@ -114,34 +104,24 @@ def first_step(given: Settings) -> Section:
     seeds = range(given.seeds)
     steps = {form: measure.first_step(form, seeds, given.blocks) for form in ("stream", "v1")}
     moved = measure.moved_weights(seeds, given.blocks)
-    table = pd.DataFrame(
-        {
-            form: {
-                rate: statistics.with_ends(mean_interval(v), ".4f") for rate, v in s.ratio.items()
-            }
-            for form, s in steps.items()
-        }
-    ).rename_axis("rate")
+    ratios = {
+        form: {rate: with_ends(mean_interval(ratio), ".4f") for rate, ratio in step.ratio.items()}
+        for form, step in steps.items()
+    }
+    numbers: dict[str, Any] = {f"shift-{form}": step.shift for form, step in steps.items()}
+    numbers["decrease-v1"] = mean_interval(steps["v1"].ratio[1e-4])
     return Section(
-        records=recorded(
-            {
-                "shift-stream": steps["stream"].shift,
-                "shift-v1": steps["v1"].shift,
-                "decrease-v1": mean_interval(steps["v1"].ratio[1e-4]),
-            },
-            ends=".2f",
-        ),
+        records=recorded(numbers, ends=".2f"),
         claims=(decide.never_learns(steps["stream"], moved),),
-        tables={"ratios": table},
+        tables={"ratios": pd.DataFrame(ratios).rename_axis("rate")},
     )
 
 
 @one_thread()
 def waiting(given: Settings) -> Section:
     """When gamma moves, and when the weights."""
-    runs = {
-        name: measure.waiting(name, range(given.seeds), given.blocks) for name in ("SGD", "Adam")
-    }
+    seeds = range(given.seeds)
+    runs = {name: measure.waiting(name, seeds, given.blocks) for name in ("SGD", "Adam")}
     return Section(
         records=recorded({"adam-jump": runs["Adam"].jump}),
         claims=(decide.weights_wait(runs),),
@@ -165,50 +145,38 @@ def channels(given: Settings) -> Section:
     )
 
 
-class Starts(NamedTuple):
-    """Forms at the start: by name at the largest L, and a line a name and L."""
-
-    deepest: dict[str, measure.Depths]
-    table: pd.DataFrame
-
-
 @one_thread()
 def starts(given: Settings) -> Section:
     """Shares of the branches, growth of stream and gradient, and effective depth."""
     seeds, runs, lines = range(given.start_seeds), {}, {}
-    for name, (_, _, law) in measure.STARTS.items():
-        for depth in given.depths if law else given.depths[-1:]:
+    for name, (_, _, known) in measure.STARTS.items():
+        for depth in given.depths if known else given.depths[-1:]:
             run = runs[name] = measure.at_the_start(name, depth, seeds, given.width)
-            if law is None:
+            if known is None:
                 continue
-            gain = depth**-0.5 if law[1] is None else law[1]
-            growth = float(np.exp(np.log(run.gradients[:, 0]).mean()))
-            lines[name, depth] = {
-                "depth": run.depth.mean(),
-                "law": laws.effective_depth(law[0], depth, gain),
-                "growth": growth,
-                "growth law": laws.gradient_growth(law[0], depth, gain),
-            }
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    table.index = pd.MultiIndex.from_tuples(lines, names=["form", "L"])
+            form, gain = known[0], depth**-0.5 if known[1] is None else known[1]
+            line = {"depth": run.depth.mean(), "law": laws.effective_depth(form, depth, gain)}
+            line["growth"] = float(np.exp(np.log(run.gradients[:, 0]).mean()))
+            line["growth law"] = laws.gradient_growth(form, depth, gain)
+            lines[name, depth] = line
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis(["form", "L"])
     blocks = np.arange(1, given.depths[-1] + 1)
     forms = ("stream", "v1", "v2")
     shares = {form: np.median(runs[form].shares, 0) for form in forms}
-    own = {form: laws.branch_share(form, blocks) for form in forms}
+    law = {form: laws.branch_share(form, blocks) for form in forms}
     off = {form: float(np.abs(shares[form] * (blocks + 1) - 1).max()) for form in forms}
-    gaps = {form: float(np.abs(shares[form] / own[form] - 1).max()) for form in forms}
+    gaps = {form: float(np.abs(shares[form] / law[form] - 1).max()) for form in forms}
     logs = np.log2(runs["no norm"].squares)
     slope = mean_interval(np.polyfit(np.arange(logs.shape[1]), logs.T, 1)[0])
     shown = pd.DataFrame({f: {n: shares[f][n - 1] for n in blocks} for f in forms}).rename_axis("l")
     tilt = max(float(np.abs(runs[form].correlations.mean(0)).max()) for form in forms)
     last = {f"depth-{key}": runs[name].depth.mean() for key, name in _KEYS.items()}
     return Section(
-        values=Starts(runs, table),
         records=recorded(last | {"largest-correlation": tilt, "share-last": shares["stream"][-1]}),
         claims=(decide.share(off, gaps), decide.doubles(slope), decide.shallow(table)),
         tables={"depths": table.round(2), "shares": shown.round(3)},
         figures={
-            "shares": lambda: figures.shares(shares, own),
+            "shares": lambda: figures.shares(shares, law),
             "depths": lambda: figures.depths(runs, table),
         },
     )
@@ -261,14 +229,9 @@ def rates(given: Settings, plan: Plan) -> Section:
         for form in ("stream", "v1", "v1-head")
     }
     stored_rates = 2.0 ** np.arange(FULL["powers"][0], FULL["powers"][1] + 1)
-    numbers: dict[str, Any] = {
-        "cells": len(every),
-        "worse-cells": int((closed.low > 0).sum()),
-        "better-cells": int((closed.high < 0).sum()),
-        "rate-stream": gain.loc["digits, stream, 16", "estimate"],
-        "rate-v1": gain.loc["digits, v1, 16", "estimate"],
-        "rate-v1-head": gain.loc["digits, v1-head, 16", "estimate"],
-    }
+    numbers: dict[str, Any] = {"cells": len(every), "worse-cells": int((closed.low > 0).sum())}
+    numbers["better-cells"] = int((closed.high < 0).sum())
+    numbers |= {f"rate-{form}": gain.loc[f"digits, {form}, 16", "estimate"] for form in panels}
     percent = {"edge": 100 * edge.mean()} | _agreement(given, runs, table)
     return Section(
         records=recorded(numbers) + recorded(percent, "percent"),
@@ -290,9 +253,8 @@ def rates(given: Settings, plan: Plan) -> Section:
 
 def _medians(row: Any) -> dict[str, float]:
     """Medians over seeds, of the logs and of log2 of the rates; losses as losses."""
-    logs = {name: float(np.exp(np.median(row[name]))) for name in ("initial", "best")}
-    both = {name: float(np.median(row[name])) for name in ("max_stable", "max_trainable")}
-    return {"initial loss": logs["initial"], "best loss": logs["best"]} | both
+    losses = {f"{name} loss": float(np.exp(np.median(row[name]))) for name in ("initial", "best")}
+    return losses | {name: float(np.median(row[name])) for name in ("max_stable", "max_trainable")}
 
 
 def _agreement(
@@ -323,12 +285,6 @@ def _agreement(
     return {"agreeing": 100 * share}
 
 
-class Lives(NamedTuple):
-    """This run's networks over time, by arm."""
-
-    runs: dict[str, trained.Life]
-
-
 @one_thread()
 def lives(given: Settings, plan: Plan) -> Section:
     """Networks over time: does a block that started closed stay near the identity?"""
@@ -353,12 +309,11 @@ def lives(given: Settings, plan: Plan) -> Section:
     seeds = range(given.seeds)
     flips = {name: measure.flipped(name, seeds, given.blocks) for name in measure.OPTIMIZERS}
     cell = Cell("digits", "stream", given.blocks, given.long_steps)
-    own = {"one": ("one", 0.0), "zero": ("zero", 0.0), "zero, decay": ("zero", given.decay)}
+    followed = {"one": ("one", 0.0), "zero": ("zero", 0.0), "decay": ("zero", given.decay)}
     runs = {
         name: trained.life(cell, arm, range(given.long_seeds), decay=decay)
-        for name, (arm, decay) in own.items()
+        for name, (arm, decay) in followed.items()
     }
-    here = {name: float(np.median(run.nu[-1])) for name, run in runs.items()}
     drawn = {
         d: {arm: (row(d, arm).marks, row(d, arm).nu_by_block) for arm in ("one", "zero")}
         for d in wide
@@ -375,23 +330,16 @@ def lives(given: Settings, plan: Plan) -> Section:
         for _, r in frame.iterrows()
     }
     table = pd.DataFrame.from_dict(lines, orient="index").round(3)
-    table.index = pd.MultiIndex.from_tuples(lines, names=["data", "arm", "decay"])
-    numbers: dict[str, Any] = {
-        "blocks-followed": FULL["life"]["blocks"],
-        "nu-digits": nu["digits"],
-        "nu-mnist1d": nu["mnist1d"],
-        "nu-run-zero": here["zero"],
-        "nu-run-one": here["one"],
-        "nu-run-decay": here["zero, decay"],
-        "removed-zero": float(np.median(row("digits", "zero").removed)),
-        "removed-one": float(np.median(row("digits", "one").removed)),
-        "depth-trained-zero": float(np.median(row("digits", "zero").depth)),
-        "depth-trained-one": float(np.median(row("digits", "one").depth)),
-        "decay-least": decays[ends[0]]["digits"],
-        "decay-most": decays[ends[1]]["digits"],
-    }
+    numbers: dict[str, Any] = {"blocks-followed": FULL["life"]["blocks"]}
+    numbers |= {f"nu-{d}": interval for d, interval in nu.items()}
+    numbers |= {f"nu-run-{name}": float(np.median(run.nu[-1])) for name, run in runs.items()}
+    for arm in ("zero", "one"):
+        numbers[f"removed-{arm}"] = float(np.median(row("digits", arm).removed))
+        numbers[f"depth-trained-{arm}"] = float(np.median(row("digits", arm).depth))
+    for name, decay in zip(("least", "most"), ends, strict=True):
+        numbers[f"decay-{name}"] = decays[decay]["digits"]
     return Section(
-        values=Lives(runs),
+        values=runs,
         records=recorded(numbers, ends=".2f"),
         claims=(
             decide.sign_coin(flips, coins["zero"], coins["one"]),
@@ -399,7 +347,7 @@ def lives(given: Settings, plan: Plan) -> Section:
             decide.start_forgotten(forgotten),
             decide.decay_closes(decays),
         ),
-        tables={"lives": table},
+        tables={"lives": table.rename_axis(["data", "arm", "decay"])},
         figures={"sizes": lambda: figures.sizes(drawn)},
     )
 
@@ -412,15 +360,15 @@ def disturbing(given: Settings) -> Section:
     steps: Any = pd.concat(cells).pivot_table(parts, "seed", names, sort=False)
 
     def minus_one(what: str, arm: str) -> Any:
-        own = steps[what, arm]
-        gap = paired_difference(own, steps[what, "one"][list(own.columns)])
-        return pd.DataFrame(gap._asdict(), index=own.columns)
+        cells = steps[what, arm].columns
+        gap = paired_difference(steps[what, arm], steps[what, "one"][list(cells)])
+        return pd.DataFrame(gap._asdict(), index=cells)
 
     gaps = {what: minus_one(what, "zero") for what in parts[:2]}
     table = steps.mean().unstack(0)[parts].round(3)
     for what in gaps:
         spelled = {
-            (arm, *cell): statistics.with_ends(gap, ".3f")
+            (arm, *cell): with_ends(gap, ".3f")
             for arm in ("zero", "root", "scalar", "skip-init")
             for cell, gap in minus_one(what, arm).iterrows()
         }
@@ -434,7 +382,7 @@ def disturbing(given: Settings) -> Section:
 
 
 @one_thread()
-def shipped(given: Settings, followed: Lives) -> Section:
+def shipped(given: Settings, followed: Mapping[str, trained.Life]) -> Section:
     """Published networks: the shares of their branches, and what the signs of gamma tell."""
     states = {name: efficientnet.shipped_state_dict(name) for name in given.nets}
     frames = {name: trained.shipped(state) for name, state in states.items()}
@@ -448,24 +396,16 @@ def shipped(given: Settings, followed: Lives) -> Section:
     table = skips[first].set_index("norm").join(seen)
     near = (table["share"] / table["share, crops"] - 1).abs() <= 0.25
     gamma = np.concatenate([states[first][f"{norm}.weight"].numpy() for norm in table.index])
-    ours = {"0": "zero", "1": "one"}
-    samples = {f"ours, from {n}": followed.runs[arm].gamma.ravel() for n, arm in ours.items()}
+    ours = {"ours, from 0": "zero", "ours, from 1": "one"}
+    samples = {name: followed[arm].gamma.ravel() for name, arm in ours.items()}
     samples[f"EfficientNet-{first.title()}"] = gamma
     shown = table[["stage", "k", "share", "nu", *seen]]
+    percent = {"file-near-crops": near.mean(), "negative-shipped": signs[first].estimate}
+    numbers = {"nu-shipped": table["nu"].median()}
+    numbers["correlation-crops"] = seen["correlation, crops"].abs().max()
     return Section(
-        records=recorded(
-            {
-                "file-near-crops": 100 * near.mean(),
-                "negative-shipped": 100 * signs[first].estimate,
-            },
-            "percent",
-        )
-        + recorded(
-            {
-                "nu-shipped": table["nu"].median(),
-                "correlation-crops": seen["correlation, crops"].abs().max(),
-            }
-        ),
+        records=recorded({key: 100 * share for key, share in percent.items()}, "percent")
+        + recorded(numbers),
         claims=(decide.shipped_share(skips), decide.shipped_zero(signs)),
         tables={"blocks": shown.assign(law=1 / (shown.k + 1)).round(2)},
         figures={"gammas": lambda: figures.gammas(samples)},
@@ -474,15 +414,8 @@ def shipped(given: Settings, followed: Lives) -> Section:
 
 def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
-    sections = {
-        "placements": placements(given),
-        "first_step": first_step(given),
-        "waiting": waiting(given),
-        "identity": identity(given),
-        "channels": channels(given),
-        "starts": starts(given),
-        "register": register(given),
-    }
+    first = placements, first_step, waiting, identity, channels, starts, register
+    sections = {section.__name__: section(given) for section in first}
     plan = sections["register"].values
     sections["rates"], sections["lives"] = rates(given, plan), lives(given, plan)
     sections["disturbing"] = disturbing(given)

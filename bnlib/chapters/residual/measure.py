@@ -41,12 +41,15 @@ class Start(NamedTuple):
         """Cross-entropy of each network, (S,)."""
         return seed_losses(self.arm.logits(params, self.x), self.y, "cross-entropy")
 
-    def seen(self, back: float = 1.0) -> tuple[Seen, list[Tensor]]:
-        """A forward pass, and the gradient of the loss at x_0 .. x_L, (S, m, c) each."""
+    def seen(self, at: str = "streams", back: float = 1.0) -> tuple[Seen, list[Tensor]]:
+        """A forward pass, and the gradient of the loss at x_0 .. x_L, (S, m, c) each.
+
+        at: "branches" for the gradient at those instead.
+        """
         seen, params = Seen(), {k: v.clone().requires_grad_() for k, v in self.arm.params.items()}
         out = forward(self.arm, params, self.x, seen=seen, back=back)
         loss = seed_losses(out, self.y, "cross-entropy").sum()
-        return seen, list(torch.autograd.grad(loss, seen.streams))
+        return seen, list(torch.autograd.grad(loss, getattr(seen, at)))
 
 
 def start(
@@ -137,11 +140,11 @@ def first_step(form: str, seeds: Sequence[int], blocks: int) -> FirstStep:
         torch.stack([grads[f"{name}{block}"] for block in range(1, blocks + 1)], 1)
         for name in ("gamma", "beta")
     )
-    promised = (scale.square() + shift.square()).sum((1, 2))
+    predicted = (scale.square() + shift.square()).sum((1, 2))
     ratio = {}
     for rate in RATES[:3]:
         gain = _decrease(at, grads, rate) - _decrease(bare, bare_grads, rate)
-        ratio[rate] = (gain / (rate * promised)).numpy()
+        ratio[rate] = (gain / (rate * predicted)).numpy()
     return FirstStep(
         max(float(g.abs().max()) for g in inner),
         float((scale != 0).double().mean()),
@@ -304,10 +307,8 @@ def jump_law(at: Start) -> np.ndarray:
     gamma [1 + (eps / (eta s_c))^2]^(-1/2),  s_c the deviation over rows of (G a)_c,
     G = sum_i gamma (dy_i - <dy>) a_i^T,  a: what W_out reads,  dy: gradient at the branch
     """
-    seen, params = Seen(), {k: v.clone().requires_grad_() for k, v in at.arm.params.items()}
-    out = forward(at.arm, params, at.x, seen=seen)
-    loss = seed_losses(out, at.y, "cross-entropy").sum()
-    (dy,), a = torch.autograd.grad(loss, seen.branches), seen.hidden[0].detach()
+    seen, (dy,) = at.seen("branches")
+    a = seen.hidden[0].detach()
     change = torch.einsum("smc,smh->sch", dy - dy.mean(1, keepdim=True), a)
     s = moments(torch.einsum("sch,smh->smc", change, a)).var.sqrt().numpy()
     return np.array([np.sqrt((1 / (1 + (at.arm.eps / (r * s)) ** 2)).mean()) for r in RATES])
@@ -325,7 +326,7 @@ def passed(at: Start) -> np.ndarray:
 
     d ln |dx_0| / d ln t at t = 1,  t a factor on the gradient of every branch
     """
-    ends = [at.seen(t)[1][0].norm(dim=(1, 2)).log() for t in (1 + NUDGE, 1 - NUDGE)]
+    ends = [at.seen(back=t)[1][0].norm(dim=(1, 2)).log() for t in (1 + NUDGE, 1 - NUDGE)]
     return ((ends[0] - ends[1]) / np.log((1 + NUDGE) / (1 - NUDGE))).numpy()
 
 
@@ -339,6 +340,12 @@ def row_share(x: Tensor, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     a, b, both = (moments(v).var.mean(1) for v in (x, f, x + f))
     root = (a * b).sqrt().clamp(min=1e-300)
     return b / both, (b / a).sqrt(), (both - a - b) / 2 / root
+
+
+def shares(seen: Seen) -> tuple[np.ndarray, ...]:
+    """`row_share` of all branches, (S, L) each."""
+    rows = [row_share(*pair) for pair in zip(seen.streams, seen.branches, strict=False)]
+    return tuple(torch.stack(part, 1).double().numpy() for part in zip(*rows, strict=True))
 
 
 STARTS = {  # name on the page -> arm, form, (form, gain) of the laws; gain None: 1/sqrt(L)
@@ -368,9 +375,8 @@ def at_the_start(name: str, blocks: int, seeds: Sequence[int], width: int) -> De
     at = start(arm, form, blocks, seeds, rows=256, width=width)
     seen, grads = at.seen()
     with torch.no_grad():
-        rows = [row_share(*pair) for pair in zip(seen.streams, seen.branches, strict=False)]
+        share, _, correlation = shares(seen)
         squares = torch.stack([x.square().mean((1, 2)) for x in seen.streams], 1)
         sizes = torch.stack([dx.square().sum((1, 2)) for dx in grads], 1)
-    share, _, correlation = (torch.stack(part, 1).numpy() for part in zip(*rows, strict=True))
     gradients = (sizes / sizes[:, -1:]).numpy()
     return Depths(share, correlation, squares.numpy(), gradients, passed(at))

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from bnlib import data, interactions, sweep
-from bnlib.chapters.residual.measure import Start, passed, row_share, start
+from bnlib.chapters.residual.measure import Start, passed, row_share, shares, start
 from bnlib.networks import efficientnet
 from bnlib.networks.residual import ResidualArm, Seen, build, forward
 from bnlib.networks.spec import BATCH_ORDER, seeded
-from bnlib.training import seed_losses
 
 BATCH, CHECKED = 64, 512
 CONVOLUTION = "mnist1d-convolution"
@@ -103,25 +102,21 @@ def life(
     """
     net, rows, order = begin(cell, arm, seeds)
     x, y = torch.as_tensor(rows.x_train).float(), torch.as_tensor(rows.y_train)
-    x_check = x[:CHECKED].expand(len(seeds), -1, -1)
-    y_check = y[:CHECKED].expand(len(seeds), -1)
+    x_check, y_check = (v[:CHECKED].expand(len(seeds), *v[:CHECKED].shape) for v in (x, y))
     net = net.each(lambda value: value.float())
     params, marks = dict(net.params), [*(t for t in marks if t < cell.steps), cell.steps]
     last = {f"gamma{n}" for n in range(1, cell.blocks + 1)}
-    sizes, shares = [], np.empty(0)
+    sizes, share = [], np.empty(0)
     for t in range(cell.steps + 1):
         if t in marks:
-            share, nu = _sizes(net, params, x_check)
+            seen = Seen()
+            with torch.no_grad():
+                forward(net, params, x_check, seen=seen)
+                share, nu, _ = shares(seen)
             sizes.append(nu)
-            shares = share
         if t == cell.steps:
             break
-        here, labels = x[order[t]], y[order[t]]
-
-        def loss(now: Mapping[str, Tensor], here: Tensor = here, y: Tensor = labels) -> Tensor:
-            return seed_losses(net.logits(now, here), y, "cross-entropy")
-
-        grads = interactions.gradient(loss, params)[1]
+        grads = interactions.gradient(Start(net, x[order[t]], y[order[t]]).loss, params)[1]
         step = rate * (1 + math.cos(math.pi * t / cell.steps)) / 2
         for name, value in params.items():
             pull = decay * value if name in last else 0.0
@@ -134,7 +129,7 @@ def life(
     return Life(
         marks,
         np.stack(sizes),
-        shares,
+        share,
         torch.stack(gamma, 1).numpy() if gamma else np.empty(0),
         final.numpy(),
         (torch.stack(without, 1) - final[:, None]).numpy(),
@@ -145,18 +140,6 @@ def life(
 def _without(params: Mapping[str, Tensor], block: int) -> dict[str, Tensor]:
     names = {f"{kind}{block}" for kind in CLOSED}
     return {k: torch.zeros_like(v) if k in names else v for k, v in params.items()}
-
-
-@torch.no_grad()
-def _sizes(
-    net: ResidualArm, params: Mapping[str, Tensor], x: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shares and relative sizes nu of all branches, (S, L) each."""
-    seen = Seen()
-    forward(net, params, x, seen=seen)
-    rows = [row_share(*pair) for pair in zip(seen.streams, seen.branches, strict=False)]
-    share, nu = (torch.stack([row[k] for row in rows], 1) for k in (0, 1))
-    return share.double().numpy(), nu.double().numpy()
 
 
 def split_steps(arm: str, blocks: int, seeds: Sequence[int]) -> pd.DataFrame:
@@ -213,7 +196,7 @@ def on_photographs(state: Mapping[str, Tensor], crops: int, seed: int) -> pd.Dat
 
     Rows are crops and places.  Indexed by the name of the projection's norm.
     """
-    net, found = efficientnet.EfficientNetLite(state), {}
+    net, rows_of = efficientnet.EfficientNetLite(state), {}
     skips, stream = {layer.norm: layer.skip for layer in net.layers}, [torch.empty(0)]
 
     def look(name: str, value: Tensor, when: str) -> None:
@@ -221,9 +204,9 @@ def on_photographs(state: Mapping[str, Tensor], crops: int, seed: int) -> pd.Dat
             return
         rows = value.double().transpose(0, 1).flatten(1).T[None]
         if skips[name]:
-            found[name] = [float(v) for v in row_share(stream[0], rows)]
+            rows_of[name] = [float(v) for v in row_share(stream[0], rows)]
             rows = stream[0] + rows
         stream[0] = rows
 
     net(data.photo_crops(crops, seed=seed), look)
-    return pd.DataFrame.from_dict(found, orient="index", columns=["share", "nu", "correlation"])
+    return pd.DataFrame.from_dict(rows_of, orient="index", columns=["share", "nu", "correlation"])
