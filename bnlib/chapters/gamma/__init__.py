@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from bnlib.chapters.gamma import decide, figures, measure
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.parameters import ascending, parameter
 from bnlib.results import Section, recorded
-from bnlib.statistics import equivalent, paired_difference
+from bnlib.statistics import Interval, equivalent, paired_difference
 from bnlib.training import one_thread
 from bnlib.verdicts import simultaneous
 
@@ -41,52 +43,39 @@ def starts(given: Settings) -> Section:
     gaps = {k: measure.start_gap(given.network, given.steps, k) for k in measure.FACTORS}
     offset = measure.start_gap(lambda: given.network(1e-5), given.steps, 0.5)
     last = measure.start_gap(given.network, given.steps, 0.5, sites=measure.LAST)
-    losses = {
-        "γ from 0.1, rate η": measure.path(given.network(), given.steps, start=0.1),
-        "γ from 1, rate 100 η for γ and β": measure.path(
-            given.network(), given.steps, factor=lambda step: 100.0
-        ),
-        "γ from 1, rate η": measure.path(given.network(), given.steps),
+    ways: dict[str, dict[str, Any]] = {
+        "γ from 0.1, rate η": {"start": 0.1},
+        "γ from 1, rate 100 η for γ and β": {"factor": lambda step: 100.0},
+        "γ from 1, rate η": {},
     }
-    powers = [2.0**power for power in given.rates]
-    found, table = {}, {}
-    for activation in ("relu", "tanh"):
-        swept = {
-            name: measure.best_losses(
-                name, activation, range(given.seeds), given.width, given.steps, powers
-            )
-            for name in measure.STARTS
-        }
-        best = {name: np.log(loss.min(0)) for name, loss in swept.items()}
-        for name, logs in best.items():
-            table[activation, name] = {
-                "best loss": np.exp(np.median(logs)),
-                "best rate": 2.0 ** given.rates[int(np.median(swept[name].argmin(0)))],
-            }
-            if name == "1":
-                continue
-            log = paired_difference(logs, best["1"])
-            same = equivalent(logs, best["1"], MARGIN)
-            found[activation, name] = decide.Start(decide.Interval(*log[:3]), same)
-            ends = zip(("ratio", "low", "high"), np.exp(log[:3]), strict=True)
-            table[activation, name] |= dict(ends)
-    relu = {name: start for (activation, name), start in found.items() if activation == "relu"}
-    uniform = {act: found[act, decide.UNIFORM] for act in ("relu", "tanh")}
-    frame = pd.DataFrame.from_dict(table, orient="index")
-    frame.index = pd.MultiIndex.from_tuples(table, names=["activation", "start of γ"])
-    keys = {"inner": decide.INNER, "tenth": decide.TENTH, "normal": decide.NEAR}
+    paths = {n: measure.path(given.network(), given.steps, **how) for n, how in ways.items()}
+    begun, lines, best = {}, {}, {}
+    for place in product(("relu", "tanh"), measure.STARTS):
+        loss = measure.best_losses(place[1], place[0], given)
+        best[place] = logs = np.log(loss.min(0))
+        rate = 2.0 ** given.rates[int(np.median(loss.argmin(0)))]
+        lines[place] = {"best loss": np.exp(np.median(logs)), "best rate": rate}
+        if place[1] != "1":
+            usual = best[place[0], "1"]
+            log = Interval(*paired_difference(logs, usual)[:3])
+            begun[place] = decide.Start(log, equivalent(logs, usual, MARGIN))
+            lines[place] |= dict(zip(("ratio", "low", "high"), np.exp(log), strict=True))
+    relu = {name: start for (activation, name), start in begun.items() if activation == "relu"}
+    uniform = {activation: begun[activation, decide.UNIFORM] for activation in ("relu", "tanh")}
+    keys = {decide.INNER: "inner", decide.TENTH: "tenth", decide.NEAR: "normal"}
+    keys[decide.UNIFORM] = "uniform"
     ratios = {
-        f"{key}-{activation}": decide.Interval(*np.exp(found[activation, name].log))
-        for key, name in (keys | {"uniform": decide.UNIFORM}).items()
-        for activation in ("relu", "tanh")
+        f"{keys[name]}-{activation}": Interval(*np.exp(start.log))
+        for (activation, name), start in begun.items()
     }
+    table = pd.DataFrame.from_dict(lines, orient="index").round(3)
     return Section(
         records=recorded(ratios, ends=".2f")
         + recorded({"gap-start": max(gaps.values())})
         + recorded({"gap-offset": 100 * offset, "gap-last": 100 * last}, "percent"),
         claims=(decide.start_is_rate(gaps, relu), decide.uniform_start(uniform)),
-        tables={"starts": frame.round(3)},
-        figures={"paths": lambda: figures.paths(losses)},
+        tables={"starts": table.rename_axis(["activation", "start of γ"])},
+        figures={"paths": lambda: figures.paths(paths)},
     )
 
 
@@ -112,21 +101,15 @@ def noise(given: Settings) -> Section:
     for place, (name, law) in enumerate(measure.LAWS.items()):
         for m in sizes:
             generator = np.random.default_rng([18, place, m])
-            own, others[name, m] = measure.best_gamma(law, m, generator, given.draws, level)
-            cells[name, m] = decide.Best(own, *measure.theory(name, m).values())
+            drawn, others[name, m] = measure.best_gamma(law, m, generator, given.draws, level)
+            cells[name, m] = decide.Best(drawn, *measure.theory(name, m))
     law_other = {m: laws.other_rows_gamma(m) for m in sizes}
     control = {m: (others["Gaussian", m], law_other[m]) for m in sizes}
-    lines = {
-        place: {
-            "own rows": best.drawn.estimate,
-            "exact": best.exact,
-            "penalty": best.penalty,
-            "other rows": others[place].estimate,
-        }
-        for place, best in cells.items()
-    }
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    table.index = pd.MultiIndex.from_tuples(lines, names=["rows", "m"])
+    lines = {}
+    for place, best in cells.items():
+        line = {"own rows": best.drawn.estimate, "exact": best.exact, "penalty": best.penalty}
+        lines[place] = line | {"other rows": others[place].estimate}
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis(["rows", "m"])
     least = cells["Gaussian", sizes[0]]
     numbers = {"own": least.exact, "penalty": least.penalty, "other": law_other[sizes[0]]}
     return Section(

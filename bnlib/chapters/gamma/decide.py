@@ -13,7 +13,7 @@ from bnlib.statistics import Interval, with_ends
 from bnlib.verdicts import inside, verdict
 
 EXACT = 1e-12  # relative, of losses in float64
-INNER, TENTH, UNIFORM, NEAR = STARTS[1:]
+INNER, TENTH, UNIFORM, NEAR = list(STARTS)[1:]
 
 
 class Start(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from bnlib import laws, training
 from bnlib.data import bench_split
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
-from bnlib.parameters import one_of
 from bnlib.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from bnlib.chapters.gamma import Settings
 
 BATCH, CHECK = 64, 512  # rows of a batch; first training rows, whose loss is compared
 INNER, LAST = (1, 2), (3,)  # norms that another norm follows; the one before the head
@@ -81,39 +83,30 @@ def decay_gap(new: Callable[[], SeedBatchedMLP], steps: int, sites: Sequence[int
     return apart(decayed, path(new(), steps, sites=sites, factor=grown))
 
 
-def draw_start(name: str, generator: np.random.Generator, size: int) -> np.ndarray:
-    """The first values of one layer's gamma."""
-    if name == "uniform on (0, 1)":
-        return generator.uniform(0, 1, size)
-    if name == "normal(1, 0.02)":
-        return generator.normal(1, 0.02, size)
-    return np.full(size, 1.0 if name == "1" else 0.1)
+STARTS: dict[str, tuple[Sequence[int], Draw]] = {  # norms, and the first values of their gamma
+    "1": (INNER + LAST, lambda rng, width: np.ones(width)),
+    "0.1, inner norms only": (INNER, lambda rng, width: np.full(width, 0.1)),
+    "0.1": (INNER + LAST, lambda rng, width: np.full(width, 0.1)),
+    "uniform on (0, 1)": (INNER + LAST, lambda rng, width: rng.uniform(0, 1, width)),
+    "normal(1, 0.02)": (INNER + LAST, lambda rng, width: rng.normal(1, 0.02, width)),
+}
 
 
-STARTS = ("1", "0.1, inner norms only", "0.1", "uniform on (0, 1)", "normal(1, 0.02)")
-
-
-def best_losses(
-    start: str,
-    activation: str,
-    seeds: Sequence[int],
-    width: int,
-    steps: int,
-    rates: Sequence[float],
-) -> np.ndarray:
+def best_losses(start: str, activation: str, given: Settings) -> np.ndarray:
     """Loss of the first CHECK training rows after training, by rate and seed, (R, S); inf if lost.
 
-    Raises ValueError for a start that is not among STARTS.
+    start: a name among STARTS.
     """
-    one_of("start", start, STARTS)
-    net = network(list(seeds) * len(rates), width, activation, 1e-5)
-    for site in INNER if "inner" in start else INNER + LAST:
-        rows = [draw_start(start, np.random.default_rng([s, site, 17]), width) for s in net.seeds]
-        net.params[f"gamma{site}"] = torch.tensor(np.array(rows))
-    data, lr = bench_split("digits"), np.repeat(rates, len(seeds)).tolist()
-    training.train(net, data.x_train, data.y_train, steps=steps, batch=BATCH, lr=lr)
-    loss = training.losses(net, data.x_train[:CHECK], data.y_train[:CHECK])
-    return np.where(np.isfinite(loss), loss, np.inf).reshape(len(rates), len(seeds))
+    (sites, draw), count = STARTS[start], len(given.rates)
+    net = network(list(range(given.seeds)) * count, given.width, activation, 1e-5)
+    for site in sites:
+        rngs = (np.random.default_rng([seed, site, 17]) for seed in net.seeds)
+        net.params[f"gamma{site}"] = torch.tensor(np.array([draw(g, given.width) for g in rngs]))
+    rows, rates = bench_split("digits"), [2.0**power for power in given.rates]
+    how = {"steps": given.steps, "batch": BATCH, "lr": np.repeat(rates, given.seeds).tolist()}
+    training.train(net, rows.x_train, rows.y_train, **how)
+    loss = training.losses(net, rows.x_train[:CHECK], rows.y_train[:CHECK])
+    return np.where(np.isfinite(loss), loss, np.inf).reshape(count, given.seeds)
 
 
 class Law(NamedTuple):
@@ -131,15 +124,11 @@ def _uniform_near(b: float, w: np.ndarray) -> np.ndarray:
 
 def _laplace_near(b: float, w: np.ndarray) -> np.ndarray:
     scale = np.sqrt(2)  # the density is exp(-sqrt(2) |x|) / sqrt(2)
-    halves = (
-        np.exp(
-            scale**2 / (4 * b)
-            - s * scale * w
-            + log_ndtr(s * w * np.sqrt(2 * b) - scale / np.sqrt(2 * b))
-        )
-        for s in (1, -1)
-    )
-    return scale / 2 * np.sqrt(np.pi / b) * sum(halves)
+    halves = 0
+    for s in (1, -1):
+        tail = log_ndtr(s * w * np.sqrt(2 * b) - scale / np.sqrt(2 * b))
+        halves += np.exp(scale**2 / (4 * b) - s * scale * w + tail)
+    return scale / 2 * np.sqrt(np.pi / b) * halves
 
 
 def _gaussian_near(b: float, w: np.ndarray) -> np.ndarray:
@@ -191,8 +180,8 @@ def best_gamma(
     return own, other
 
 
-def theory(name: str, m: int) -> dict[str, float]:
-    """The values that the draws are compared with."""
+def theory(name: str, m: int) -> tuple[float, float]:
+    """What the draws are compared with: the mean batch standard deviation, the penalty's value."""
     law = LAWS[name]
-    own = laws.expected_batch_std(m) if name == "Gaussian" else expected_std(law, m)
-    return {"own rows": own, "penalty": laws.penalty_gamma(m, law.kurtosis)}
+    exact = laws.expected_batch_std(m) if name == "Gaussian" else expected_std(law, m)
+    return exact, laws.penalty_gamma(m, law.kurtosis)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnlib import laws
-from bnlib.chapters.gamma import measure
+from bnlib.chapters.gamma import Settings, measure
 
 
 def new(activation="relu", eps=0.0):
@@ -43,12 +43,10 @@ def test_a_path_is_plain_descent_with_decay_by_hand():
 
 
 def test_starts_change_the_layers_that_they_name():
-    rates = [0.25]
-    loss = {n: measure.best_losses(n, "relu", [0, 1], 16, 5, rates) for n in measure.STARTS}
+    given = Settings(seeds=2, width=16, steps=5, rates=[-2])
+    loss = {name: measure.best_losses(name, "relu", given) for name in measure.STARTS}
     assert all(values.shape == (1, 2) for values in loss.values())
     assert len({values.tobytes() for values in loss.values()}) == len(measure.STARTS)
-    with pytest.raises(ValueError, match=r"start: .*'0.2'"):
-        measure.best_losses("0.2", "relu", [0, 1], 16, 5, rates)
 
 
 @pytest.mark.parametrize("m", [8, 64])
