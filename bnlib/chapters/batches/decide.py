@@ -222,14 +222,14 @@ def pure(lines: Any) -> Claim:
     means = lines.groupby(["arm", "batches"]).accuracy.mean().unstack()
     controls = means.drop(index=["batch norm", "ten pure ghosts"])
     kept = (controls.pure / controls.mixed).min()
-    own = means.loc["batch norm"]
-    more = (own.mixed - own.pure) - (controls.mixed - controls.pure).max()
+    normed = means.loc["batch norm"]
+    more = (normed.mixed - normed.pure) - (controls.mixed - controls.pure).max()
     ghost = means.loc["ten pure ghosts", "pure"]
     return Claim(
         "batches-pure",
-        verdict(own.pure <= 20 and kept >= 0.9, more > 10),
-        f"Pure batches leave batch norm {own.pure:.1f} % of {own.mixed:.1f} %, and ten pure ghosts "
-        f"in every step {ghost:.1f} %; the controls keep at least {kept:.0%} of theirs.",
+        verdict(normed.pure <= 20 and kept >= 0.9, more > 10),
+        f"Pure batches leave batch norm {normed.pure:.1f} % of {normed.mixed:.1f} %, and ten pure "
+        f"ghosts in every step {ghost:.1f} %; the controls keep at least {kept:.0%} of theirs.",
     )
 
 

@@ -138,13 +138,13 @@ def normalized(kind: str, z: Tensor, mean: Any, var: Any, eps: float) -> Tensor:
     if kind == "ema":
         return (z - mean) / (var + eps) ** 0.5
     axis = 0 if z.ndim == 1 else -2
-    own = z.mean(axis, keepdim=True)
-    spread = ((z - own).square().mean(axis, keepdim=True) + eps) ** 0.5
-    x_hat = (z - own) / spread
+    x_mean = z.mean(axis, keepdim=True)
+    spread = ((z - x_mean).square().mean(axis, keepdim=True) + eps) ** 0.5
+    x_hat = (z - x_mean) / spread
     if kind == "batch":
         return x_hat
     root = (var + eps) ** 0.5
-    return x_hat * (spread / root).detach() + ((own - mean) / root).detach()
+    return x_hat * (spread / root).detach() + ((x_mean - mean) / root).detach()
 
 
 def _normalized_batches(given: Settings, part: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +226,7 @@ def generator_gradients(seeds: int) -> dict[str, np.ndarray]:
     net = SeedBatchedMLP(Spec((8, 16, 16, 1), "tanh", eps=0.0), range(seeds))
     g = torch.Generator().manual_seed(7)
     u, real = (torch.randn(seeds, 32, 8, generator=g, dtype=torch.float64) for _ in range(2))
-    found = {}
+    gradients = {}
     for kind in ("alone", "together"):
         t = torch.randn(seeds, 1, 8, generator=g, dtype=torch.float64).requires_grad_()
         s = torch.full((seeds, 1, 1), 0.7, dtype=torch.float64).requires_grad_()
@@ -236,8 +236,8 @@ def generator_gradients(seeds: int) -> dict[str, np.ndarray]:
         grads = torch.autograd.grad(loss, (t, s, fakes))
         size = grads[2].abs().sum((1, 2))
         largest = torch.maximum(grads[0].abs().amax((1, 2)), grads[1].abs().amax((1, 2)))
-        found[kind] = (largest / size).numpy()
-    return found
+        gradients[kind] = (largest / size).numpy()
+    return gradients
 
 
 NORMALS = {"mean only": "mean", "batch norm": "batch", "layer norm": "row", "none": "none"}

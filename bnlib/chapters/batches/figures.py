@@ -93,11 +93,11 @@ def padding(lines: np.ndarray, law: Any) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0))
     delta = np.linspace(lines[:, 1].min(), lines[:, 1].max(), 200)
     for k, p in enumerate(sorted(set(lines[:, 0]))):
-        mine = lines[lines[:, 0] == p][::3]
+        channels = lines[lines[:, 0] == p][::3]
         for ax, column, theory in zip(axes, (2, 3), law(p, delta), strict=True):
             ax.plot(delta, theory, DASHES[k % 4], color=COLORS["theory"])
             dots: Any = {"ms": 4, "color": COLORS["measured"], "label": f"{p:.0%} padding"}
-            ax.plot(mine[:, 1], mine[:, column], MARKERS[k % 6], **dots)
+            ax.plot(channels[:, 1], channels[:, column], MARKERS[k % 6], **dots)
     axes[0].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="mean of the real rows")
     axes[1].set(xlabel=r"$\delta=(\mu-c)/\sigma$", ylabel="their standard deviation")
     axes[0].legend(fontsize=8)

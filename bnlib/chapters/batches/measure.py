@@ -285,18 +285,16 @@ def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
                 lines.append(line | {"least": float(gap.min()), "cosine": float(cosine.mean())})
             keep("ghosts", _apart(parts, gradients(net.params, x, y, ghosts(64 // k))[1]))
             keep("forward", _forward_identity(x @ net.params["W1"].mT, k))
-            for control in (_of_row, _none):
+            for control in CONTROLS:
                 whole = gradients(net.params, x, y, control)[1]
                 keep("controls", _apart(_accumulated(net.params, x, y, control, k), whole))
     return pd.DataFrame(lines), errors
 
 
-def _of_row(site: int, z: Tensor) -> Tensor:
-    return functional.layer_norm(z, z.shape[-1:], eps=EPS)
-
-
-def _none(site: int, z: Tensor) -> Tensor:
-    return z
+CONTROLS: tuple[Norm, ...] = (  # layer normalization, and none
+    lambda site, z: functional.layer_norm(z, z.shape[-1:], eps=EPS),
+    lambda site, z: z,
+)
 
 
 def _apart(first: Params, second: Params) -> float:
@@ -393,8 +391,8 @@ def averaged_weights(given: Settings) -> tuple[Any, float]:
     seeds, rates = list(range(given.seeds)) * count, np.repeat(AVERAGE_RATES, given.seeds)
     start, *branches = (started(SMALL, seeds, torch.float64) for _ in range(3))
     for k, net in enumerate(branches):
-        own = [seed + 1000 * k for seed in seeds]
-        order = batch_order(own, rows.x_train.shape[1], batch=64, steps=steps)
+        others = [seed + 1000 * k for seed in seeds]
+        order = batch_order(others, rows.x_train.shape[1], batch=64, steps=steps)
         fit(net, of_batch, rows, order, lr=rates.tolist(), **COSINE)
     first, second = (net.params for net in branches)
     mean = {name: (value + second[name]) / 2 for name, value in first.items()}

@@ -35,10 +35,10 @@ def fixed_points(
     sizes = sorted({m for _, m in cells})
     fig, axes = plt.subplots(1, len(names), figsize=(7.4, 3.2), sharey=True)
     for ax, name in zip(axes, names, strict=True):
-        own = [cells[name, m] for m in sizes]
-        ax.plot(sizes, [best.drawn.estimate for best in own], "o", color=COLORS["measured"])
-        ax.plot(sizes, [best.exact for best in own], color=COLORS["theory"], label="own rows")
-        ax.plot(sizes, [b.penalty for b in own], "--", color=COLORS["gradient"], label="penalty")
+        best = [cells[name, m] for m in sizes]
+        ax.plot(sizes, [b.drawn.estimate for b in best], "o", color=COLORS["measured"])
+        ax.plot(sizes, [b.exact for b in best], color=COLORS["theory"], label="own rows")
+        ax.plot(sizes, [b.penalty for b in best], "--", color=COLORS["gradient"], label="penalty")
         rest = [others[name, m].estimate for m in sizes]
         ax.plot(sizes, rest, "s", color=COLORS["neutral"], label="other rows")
         if name == "Gaussian":

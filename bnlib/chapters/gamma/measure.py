@@ -176,8 +176,8 @@ def best_gamma(
         for gammas, target in zip(kept, (x, fresh), strict=True):
             z = (target - mean) / std
             gammas.append(float((target * z).mean() / (z * z).mean()))
-    own, other = (mean_interval(gammas, level) for gammas in kept)
-    return own, other
+    same_rows, other_rows = (mean_interval(gammas, level) for gammas in kept)
+    return same_rows, other_rows
 
 
 def theory(name: str, m: int) -> tuple[float, float]:

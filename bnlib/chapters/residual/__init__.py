@@ -221,7 +221,7 @@ def rates(given: Settings, plan: Plan) -> Section:
         cell = Cell("digits", form, given.rate_blocks, given.steps)
         for arm in arms:
             runs[form, arm] = trained.at_rates(cell, arm, range(given.rate_seeds), powers)
-    here = pd.DataFrame({" ".join(key): _medians(run) for key, run in runs.items()}).T
+    this_run = pd.DataFrame({" ".join(key): _medians(run) for key, run in runs.items()}).T
     shown = pd.DataFrame({" ".join(key): _medians(table.loc[key]) for key in table.index}).T
     edge = np.concatenate([np.array(row, dtype=float) for row in table["edge"]])
     panels = {
@@ -243,7 +243,7 @@ def rates(given: Settings, plan: Plan) -> Section:
             decide.like_rezero(table),
             decide.norm_free(table),
         ),
-        tables={"run": here.round(2), "stored": shown.round(2), "closed": closed.round(2)},
+        tables={"run": this_run.round(2), "stored": shown.round(2), "closed": closed.round(2)},
         figures={
             "losses": lambda: figures.losses(panels, stored_rates),
             "cells": lambda: figures.cells(closed, bare),
@@ -318,18 +318,15 @@ def lives(given: Settings, plan: Plan) -> Section:
         d: {arm: (row(d, arm).marks, row(d, arm).nu_by_block) for arm in ("one", "zero")}
         for d in wide
     }
-    lines = {
-        (r.dataset, r.arm, r.decay): {
-            "loss": np.median(r.loss),
-            "ν": np.median(r.nu),
-            "γ < 0": r.negative / r.channels if r.channels else np.nan,
-            "branches passed": np.median(r.depth),
-            "loss without one block, median": np.median(r.removed),
-            "largest": max(r.removed),
-        }
-        for _, r in frame.iterrows()
+    shown = {
+        "loss": frame["loss"].map(np.median),
+        "ν": frame["nu"].map(np.median),
+        "γ < 0": frame["negative"] / frame["channels"],
+        "branches passed": frame["depth"].map(np.median),
+        "loss without one block, median": frame["removed"].map(np.median),
+        "largest": frame["removed"].map(max),
     }
-    table = pd.DataFrame.from_dict(lines, orient="index").round(3)
+    table = pd.DataFrame(shown).set_index([frame[name] for name in ("dataset", "arm", "decay")])
     numbers: dict[str, Any] = {"blocks-followed": FULL["life"]["blocks"]}
     numbers |= {f"nu-{d}": interval for d, interval in nu.items()}
     numbers |= {f"nu-run-{name}": float(np.median(run.nu[-1])) for name, run in runs.items()}
@@ -347,7 +344,7 @@ def lives(given: Settings, plan: Plan) -> Section:
             decide.start_forgotten(forgotten),
             decide.decay_closes(decays),
         ),
-        tables={"lives": table.rename_axis(["data", "arm", "decay"])},
+        tables={"lives": table.rename_axis(["data", "arm", "decay"]).round(3)},
         figures={"sizes": lambda: figures.sizes(drawn)},
     )
 

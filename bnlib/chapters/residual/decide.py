@@ -132,10 +132,10 @@ def zero_anywhere(places: Mapping[str, Placement], slopes: Mapping[str, float]) 
 LAST, UNDER, DEAD = "zero γ, last", "zero W under a norm", "zero γ before a ReLU"
 
 
-def share(off: Mapping[str, float], own: Mapping[str, float]) -> Claim:
+def share(off: Mapping[str, float], laws: Mapping[str, float]) -> Claim:
     """Largest relative gap of the median share to 1/(l + 1), and to the form's own law, by form."""
-    words = "; ".join(f"{name} {off[name]:.0%}, its own law {own[name]:.0%}" for name in off)
-    theory = "met" if max(own.values()) <= 0.1 else "NOT met"
+    words = "; ".join(f"{name} {off[name]:.0%}, its own law {laws[name]:.0%}" for name in off)
+    theory = "met" if max(laws.values()) <= 0.1 else "NOT met"
     return Claim(
         "residual-share",
         count(gap <= 0.05 for gap in off.values()),

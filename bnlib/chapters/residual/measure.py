@@ -25,7 +25,6 @@ RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 WAITED = (2, 4, 8, 16)  # steps after which the weights are looked at
 OPTIMIZERS = {"SGD": 0.1, "momentum": 0.05, "Adam": 0.003}  # and the rate of the twenty steps
 NUDGE = 0.02  # relative change of the factor on the branches' gradients
-SMOOTH = ("relu", "gelu", "tanh", "softplus")
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -285,16 +284,16 @@ def placement(name: str, seeds: Sequence[int], *, steps: int = 50, rate: float =
     """A network with one block, started closed in one of `PLACES`."""
     arm, form, activation = PLACES[name]
     at = start(arm, form, 1, seeds, activation=activation)
-    own = [k for k in at.arm.params if k.endswith("1") and not k.startswith(("W1", "b1"))]
+    block = [k for k in at.arm.params if k.endswith("1") and not k.startswith(("W1", "b1"))]
     grads = interactions.gradient(at.loss, at.arm.params)[1]
     opened = []
     for step in RATES:
-        moved = {k: v - step * grads[k] if k in own else v for k, v in at.arm.params.items()}
+        moved = {k: v - step * grads[k] if k in block else v for k, v in at.arm.params.items()}
         opened.append(_branch_rms(at, moved))
     path, largest = [_branch_rms(at, at.arm.params)], 0.0
     for decay in (0.0, 0.01):
         for params, taken in descend(at.loss, at.arm.params, steps, rate, decay=decay):
-            largest = max(largest, *(float(taken[k].abs().max()) for k in own))
+            largest = max(largest, *(float(taken[k].abs().max()) for k in block))
             if not decay and len(path) < 4:
                 path.append(_branch_rms(at, params))
     law = jump_law(at) if arm == "zero-weight" else np.full(len(RATES), np.nan)

@@ -11,7 +11,7 @@ import pandas as pd
 from bnlib.chapters.transfer.exact import Contrast, Random
 from bnlib.chapters.transfer.measure import EARLY, Arm, Stream
 from bnlib.results import UNDECIDED, Claim
-from bnlib.statistics import Paired, holm, paired_difference, rows_with, with_ends
+from bnlib.statistics import Paired, holm, listed, paired_difference, rows_with, with_ends
 from bnlib.verdicts import above, count, verdict
 
 MIXING = ("rotation", "permutation")
@@ -69,7 +69,7 @@ def mixing(recovered: Mapping[tuple[str, str], float], gain: Mapping[str, Paired
     turned = recovered["negative", NEGATED]
     statistics = diagonal >= 0.95 and max(others.values()) <= 0.5 and turned >= 0.95
     shares = ", ".join(f"{shift} {share:.2f}" for shift, share in others.items())
-    gains = ", ".join(f"{shift} {with_ends(gain[shift], '+.1f')}" for shift in MIXING)
+    gains = listed({shift: gain[shift] for shift in MIXING}, "+.1f")
     return Claim(
         "transfer-mixing",
         verdict(statistics and all(gain[s].low > 0 for s in MIXING), statistics),
@@ -171,11 +171,11 @@ def tent_helps(mixed: Mapping[str, Stream]) -> Claim:
     gains = {n: paired_difference(s.accuracy[1], s.accuracy[0]) for n, s in mixed.items()}
     adjusted = holm([gain.p for gain in gains.values()])
     right = [g.estimate > 0 and p < 0.05 for g, p in zip(gains.values(), adjusted, strict=True)]
-    cells = ", ".join(f"{name} {with_ends(gain, '+.1f')}" for name, gain in gains.items())
     return Claim(
         "transfer-tent-helps",
         count(right, holds=-(-len(right) // 2)),
-        f"One pass, points gained: {cells}; {sum(right)} of {len(right)} after Holm.",
+        f"One pass, points gained: {listed(gains, '+.1f')}; {sum(right)} of {len(right)} after "
+        "Holm.",
     )
 
 
@@ -183,7 +183,10 @@ def tent_destroys(mixed: Mapping[str, Stream], ordered: Mapping[str, Stream]) ->
     """mixed: all passes over mixed batches.  ordered: one pass over a sorted stream."""
     half = -(-len(mixed) // 2)
     ended = {n: paired_difference(s.accuracy[-1], s.accuracy[0]) for n, s in ordered.items()}
-    fell = {n: _from_peak(stream.accuracy) for n, stream in mixed.items()}
+    fell = {  # from the pass that is best on average to the last
+        n: paired_difference(s.accuracy[-1], s.accuracy[s.accuracy.mean(1).argmax()])
+        for n, s in mixed.items()
+    }
     entropy = all((s.entropy[-1] < s.entropy[0]).all() for s in mixed.values())
     at_once = sum(gap.high < 0 for gap in ended.values()) >= half
     later = sum(gap.high < 0 for gap in fell.values()) >= half and entropy
@@ -197,11 +200,6 @@ def tent_destroys(mixed: Mapping[str, Stream], ordered: Mapping[str, Stream]) ->
         f"Points, sorted pass minus start and last pass minus peak: {'; '.join(cells)}; entropy "
         f"{'fell on all' if entropy else 'did not fall on all'}.",
     )
-
-
-def _from_peak(accuracy: np.ndarray) -> Paired:
-    """The last entry minus the one that is highest on average."""
-    return paired_difference(accuracy[-1], accuracy[accuracy.mean(1).argmax()])
 
 
 def few_images(photographs: pd.DataFrame) -> Claim:

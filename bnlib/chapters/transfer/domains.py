@@ -135,9 +135,5 @@ def copies(trained: Trained, count: int) -> Trained:
     net, stats = trained
     many = SeedBatchedMLP(net.spec, net.seeds * count, net.dtype)
     many.params = {name: tiled(value, count) for name, value in net.params.items()}
-    return Trained(many, repeated(stats, count))
-
-
-def repeated(stats: Statistics, count: int) -> Statistics:
-    """Statistics of `copies`."""
-    return {i: Moments(*(tiled(v, count) for v in moments)) for i, moments in stats.items()}
+    repeated = {i: Moments(*(tiled(v, count) for v in each)) for i, each in stats.items()}
+    return Trained(many, repeated)
