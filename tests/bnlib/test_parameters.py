@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnlib import parameters
-from bnlib.parameters import ascending, different, names, pairs, parameter
+from bnlib.parameters import ascending, different, grid, names, pairs, parameter
 
 ARMS = ("none", "frozen", "bn", "layer-norm")
 
@@ -73,6 +73,22 @@ def test_a_value_that_does_not_fit_is_refused_by_name(name, value, sentence):
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the sentence is compared below
         Settings(**{name: value})
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "sentence"),
+    [
+        (grid(3), [1, 2], "at least 3 numbers"),
+        (grid(), [2, 1], "numbers in ascending order"),
+        (grid(first=2), [3, 4], "2 as the first number"),
+        (grid(first=0), [1, 2], "0 as the first number"),
+        (grid(among=64), [2, 4], "64 among them"),
+    ],
+)
+def test_a_grid_is_refused_for_one_reason_at_a_time(rule, values, sentence):
+    with pytest.raises(ValueError, match=f"parameter 'sizes': expected {sentence}"):
+        rule("sizes", values)
+    rule("sizes", [0, 2, 64] if sentence.startswith("0") else [2, 4, 64])
 
 
 def test_a_running_notebook_gives_its_values_and_a_list_may_come_as_text():

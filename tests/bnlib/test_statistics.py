@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -153,10 +154,23 @@ def test_a_partial_correlation_by_hand_and_nothing_left_where_z_says_all():
     )
 
 
-def test_an_interval_as_text():
-    assert (
-        statistics.with_ends(statistics.Interval(0.314, -0.2, 0.42), ".2f") == "0.31 [-0.20, 0.42]"
-    )
+def test_intervals_as_text():
+    interval = statistics.Interval(0.314, -0.2, 0.42)
+    assert statistics.with_ends(interval, ".2f") == "0.31 [-0.20, 0.42]"
+    listed = statistics.listed({"a": interval, 8: interval}, ".1f")
+    assert listed == "a 0.3 [-0.2, 0.4], 8 0.3 [-0.2, 0.4]"
+
+
+def test_the_sign_of_an_interval_is_0_where_it_has_0_even_at_an_end():
+    low, high = np.array([1.0, -2.0, -1.0, 0.0, -1.0]), np.array([2.0, -1.0, 1.0, 1.0, 0.0])
+    signs = statistics.sign(statistics.Interval(low, low, high))
+    np.testing.assert_array_equal(signs, [1, -1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_relative_gap_is_the_largest_difference_over_the_largest_expected_entry(kind):
+    assert statistics.relative_gap(kind([1.0, -2.5]), kind([1.5, -2.0])) == 0.25
+    assert statistics.relative_gap(kind([0.0, 4.0]), kind([-2.0, 4.0])) == 0.5
 
 
 def test_rows_are_chosen_by_one_value_or_by_any_of_a_list():
