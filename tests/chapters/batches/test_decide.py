@@ -63,20 +63,6 @@ def test_gamma_and_beta_absorb_a_tenth_or_part(plain, expected):
     assert decide.affine_absorbs(lines).verdict == expected
 
 
-@pytest.mark.parametrize(
-    ("errors", "expected"),
-    [
-        ((1e-9, 0.05, 1e-12, 1e-12), "holds"),
-        ((1.1e-9, 0.05, 1e-12, 1e-12), "fails"),
-        ((1e-9, 0.051, 1e-12, 1e-12), "fails"),
-        ((1e-9, 0.05, 1.1e-12, 1e-12), "fails"),
-        ((1e-9, 0.05, 1e-12, 1.1e-12), "fails"),
-    ],
-)
-def test_the_drift_law_has_four_edges(errors, expected):
-    assert decide.drift_law(*errors).verdict == expected
-
-
 @pytest.mark.parametrize(("law", "expected"), [(0.2, "holds"), (0.201, "fails")])
 def test_every_column_has_to_lie_in_its_interval(law, expected):
     maps = pd.DataFrame({"m": [2, 4], "law": [0.1, law], "low": [0.0, 0.1], "high": [0.1, 0.2]})
@@ -112,36 +98,45 @@ def test_ghosts_hold_with_both_and_partly_with_one(accuracy, loss, expected):
 
 def machines(double=1e-12, single=1e-5, equal=True, trained=1e-10, apart=0.011):
     rows = {"rows": ["8 + 8"] * 2, "precision": ["float64", "float32"], "dx": [double, single]}
-    return {"table": pd.DataFrame(rows), "equal": equal, "trained": trained, "apart": apart}
+    gaps = {"table": pd.DataFrame(rows), "equal": equal, "trained": trained, "apart": apart}
+    return decide.sync_exact(gaps)
+
+
+def padding(*errors):
+    return decide.padding_law(Padding(*errors, np.zeros((1, 4))))
+
+
+def blind(alone, together):
+    gradients = {"alone": np.array([0.0, alone]), "together": np.array([1.0, together])}
+    return decide.separate_blind(gradients)
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("claim", "expected"),
     [
+        (decide.drift_law(1e-9, 0.05, 1e-12, 1e-12), "holds"),
+        (decide.drift_law(1.1e-9, 0.05, 1e-12, 1e-12), "fails"),
+        (decide.drift_law(1e-9, 0.051, 1e-12, 1e-12), "fails"),
+        (decide.drift_law(1e-9, 0.05, 1.1e-12, 1e-12), "fails"),
+        (decide.drift_law(1e-9, 0.05, 1e-12, 1.1e-12), "fails"),
         (machines(), "holds"),
         (machines(double=1.1e-12), "fails"),
         (machines(single=1.1e-5), "fails"),
         (machines(equal=False), "fails"),
         (machines(trained=1.1e-10), "fails"),
         (machines(apart=0.01), "undecided"),
-        (None, "undecided"),
+        (decide.sync_exact(None), "undecided"),
+        (padding(1e-12, 1e-12, 0.011), "holds"),
+        (padding(1.1e-12, 1e-12, 0.011), "fails"),
+        (padding(1e-12, 1.1e-12, 0.011), "fails"),
+        (padding(1e-12, 1e-12, 0.01), "fails"),  # another share has to miss
+        (blind(1e-12, 1.1e-6), "holds"),
+        (blind(1.1e-12, 1.0), "fails"),
+        (blind(0.0, 1e-6), "fails"),
     ],
 )
-def test_machines_are_one_only_with_all_of_it_and_a_control_that_differs(found, expected):
-    assert decide.sync_exact(found).verdict == expected
-
-
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [
-        ((1e-12, 1e-12, 0.011), "holds"),
-        ((1.1e-12, 1e-12, 0.011), "fails"),
-        ((1e-12, 1.1e-12, 0.011), "fails"),
-        ((1e-12, 1e-12, 0.01), "fails"),
-    ],
-)
-def test_the_padding_law_needs_another_share_to_miss(numbers, expected):
-    assert decide.padding_law(Padding(*numbers, np.zeros((1, 4)))).verdict == expected
+def test_what_is_exact_has_an_edge_for_each_error_and_a_control_that_differs(claim, expected):
+    assert claim.verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -156,15 +151,6 @@ def test_pure_batches_break_batch_norm_while_the_controls_stand(pure, control, e
         for kind, value in zip(("mixed", "pure"), pair, strict=True)
     ]
     assert decide.pure(pd.DataFrame(lines)).verdict == expected
-
-
-@pytest.mark.parametrize(
-    ("alone", "together", "expected"),
-    [(1e-12, 1.1e-6, "holds"), (1.1e-12, 1.0, "fails"), (0.0, 1e-6, "fails")],
-)
-def test_the_generator_is_blind_alone_and_sees_together(alone, together, expected):
-    found = {"alone": np.array([0.0, alone]), "together": np.array([1.0, together])}
-    assert decide.separate_blind(found).verdict == expected
 
 
 def leaks(**changed):
