@@ -14,22 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from bnlib import statistics
 from bnlib.chapters.residual.measure import WAITED, FirstStep, Placement, Waiting
 from bnlib.results import Claim
-from bnlib.statistics import (
-    Interval,
-    Paired,
-    equivalent,
-    listed,
-    paired_difference,
-    sign,
-    with_ends,
-)
+from bnlib.statistics import Interval, Paired, listed, with_ends
 from bnlib.verdicts import count, inside, verdict
 
 MARGIN = float(np.log(1.25))
 DEEP, WIDE = 16, ("digits", "mnist1d")
 DEEP_STREAMS = [f"{name}, stream, {DEEP}" for name in WIDE]
+
+Gaps = dict[tuple[str, str], tuple[Paired, float]]
+"""(arm, cell) -> log of the best loss against another arm, and octaves of the largest rate."""
 
 
 def identity(gaps: pd.DataFrame) -> Claim:
@@ -170,7 +166,7 @@ def shallow(table: pd.DataFrame) -> Claim:
 def pair(table: pd.DataFrame, cell: str, arms: tuple[str, str], target: str = "best") -> Any:
     """Paired difference of two arms in a cell, over seeds."""
     first, second = (np.array(table.loc[(cell, arm), target]) for arm in arms)
-    return paired_difference(first, second)
+    return statistics.paired_difference(first, second)
 
 
 def over_cells(
@@ -206,7 +202,7 @@ def improves_all(gap: pd.DataFrame) -> Claim:
 
 def shallow_first(a: pd.DataFrame, b: pd.DataFrame) -> Claim:
     """a: zero - one, b: no-blocks - one, of log best loss in every cell."""
-    closed, bare = sign(a), sign(b)
+    closed, bare = statistics.sign(a), statistics.sign(b)
     clear = (closed != 0) & (bare != 0)
     same = closed[clear] == bare[clear]
     both_ways = same.all() and closed[clear].nunique() == 2
@@ -237,11 +233,9 @@ def like_rezero(table: pd.DataFrame) -> Claim:
     """Scalar and skip-init against zero, stream, L = 16, both data sets."""
     arms = ("scalar", "skip-init")
     gaps = _against("zero", table, product(arms, DEEP_STREAMS))
-    same = {
-        (arm, cell): _alike(table, cell, arm, "zero") and abs(octaves) <= 1
-        for (arm, cell), (_, octaves) in gaps.items()
-    }
-    alike = {arm: all(same[arm, cell] for cell in DEEP_STREAMS) for arm in arms}
+    alike: dict[str, bool] = dict.fromkeys(arms, True)
+    for (arm, cell), (_, octaves) in gaps.items():
+        alike[arm] &= _alike(table, cell, arm, "zero") and abs(octaves) <= 1
     return Claim(
         "residual-like-rezero",
         verdict(all(alike.values()), alike["scalar"]),
@@ -263,18 +257,15 @@ def norm_free(table: pd.DataFrame) -> Claim:
     )
 
 
-def _against(
-    base: str, table: pd.DataFrame, places: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[Paired, float]]:
-    """(arm, cell) -> log of the best loss against `base`, and octaves of the largest rate."""
-    targets = ("best", "max_stable")
-    pairs = {
-        (arm, cell): [pair(table, cell, (arm, base), t) for t in targets] for arm, cell in places
-    }
-    return {place: (loss, rate.estimate) for place, (loss, rate) in pairs.items()}
+def _against(base: str, table: pd.DataFrame, places: Iterable[tuple[str, str]]) -> Gaps:
+    gaps = {}
+    for arm, cell in places:
+        octaves = pair(table, cell, (arm, base), "max_stable").estimate
+        gaps[arm, cell] = pair(table, cell, (arm, base)), octaves
+    return gaps
 
 
-def _spelled(gaps: Mapping[tuple[str, str], tuple[Paired, float]]) -> str:
+def _spelled(gaps: Gaps) -> str:
     return "; ".join(
         f"{arm}, {cell}: loss {with_ends(loss, '.2f')}, rate {octaves:+.1f}"
         for (arm, cell), (loss, octaves) in gaps.items()
@@ -283,7 +274,7 @@ def _spelled(gaps: Mapping[tuple[str, str], tuple[Paired, float]]) -> str:
 
 def _alike(table: pd.DataFrame, cell: str, first: str, second: str) -> bool:
     a, b = (np.array(table.loc[(cell, arm), "best"]) for arm in (first, second))
-    return equivalent(a, b, MARGIN)
+    return statistics.equivalent(a, b, MARGIN)
 
 
 def stays_near(nu: Mapping[str, Interval]) -> Claim:
