@@ -1,0 +1,132 @@
+"""When, how, or which network: a step in worlds of data, activation and width, at several times.
+
+Worlds, times, levels and arms are those of `results/interactions-register.toml`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnlib import data, training
+from bnlib import interactions as split
+from bnlib.networks import arms
+from bnlib.networks.seed_batched import SeedBatchedMLP, trace
+from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, seeded
+
+DEPTH, BATCH, LOOK, PROMISE = 8, 64, 256, 0.5
+COMPARED = ("none", "frozen", "renewed", "bn")
+FULL_BATCH = ("start", "full", "full-fresh")
+RATES = {"sgd": 0.1, "adam": 0.001}
+TIMES = (*FULL_BATCH, *(f"{how}-{when}" for how in RATES for when in ("early", "late")))
+LEVELS = {"digits": (0.5, 0.25), "mnist5k": (0.5, 0.25), "mnist1d": (0.75, 0.6)}  # times log 10
+LONGEST = 300  # steps of SGD and Adam
+
+Params = dict[str, Tensor]
+
+
+class World(NamedTuple):
+    """Which network, on which data."""
+
+    data: str
+    activation: str
+    width: int
+
+
+class Reached(Exception):
+    """Every seed is at its last level: what is left of a run would be thrown away."""
+
+
+class Snapshots:
+    """Parameters of each seed when the loss of the first rows is at most each level, for `train`.
+
+    steps: (levels, S), of each level; -1 where a seed is not there yet.
+    """
+
+    def __init__(self, arm: arms.Arm, levels: Sequence[float], x: Tensor, y: Tensor):
+        seeds = len(arm.params["W1"])
+        self.arm, self.levels, self.x, self.y = arm, levels, x, y.expand(seeds, -1)
+        self.params = [{k: v.clone() for k, v in arm.params.items()} for _ in levels]
+        self.steps = np.full((len(levels), seeds), -1)
+
+    def __call__(self, step: training.Step) -> None:
+        """Look at every step up to 20, then at every fifth.  Raises `Reached` after the last."""
+        if step.number > 20 and step.number % 5:
+            return
+        with torch.no_grad():
+            now = {name: value.detach() for name, value in step.params.items()}
+            output = self.arm.logits(now, self.x.expand(len(self.y), -1, -1))
+            loss = training.seed_losses(output, self.y, "cross-entropy").numpy()
+        for level, params, steps in zip(self.levels, self.params, self.steps, strict=True):
+            new = (loss <= level) & (steps < 0)
+            steps[new] = step.number
+            rows = torch.from_numpy(new)
+            for name, value in now.items():
+                params[name][rows] = value[rows]
+        if (self.steps >= 0).all():
+            raise Reached
+
+
+def batches(rows: data.Split, seeds: Sequence[int]) -> tuple[tuple[Tensor, Tensor], ...]:
+    """The first training batch of every seed, and as many test rows: x (S, m, d), y (S, m) each."""
+
+    def drawn(x: Any, y: Any, stream: int) -> tuple[Tensor, Tensor]:
+        picks = np.stack([seeded(seed, stream).permutation(len(x))[:BATCH] for seed in seeds])
+        return torch.from_numpy(x[picks]), torch.from_numpy(y[picks])
+
+    return (
+        drawn(rows.x_train, rows.y_train, BATCH_ORDER),
+        drawn(rows.x_test, rows.y_test, VALIDATION_ROWS),
+    )
+
+
+def parts(arm: arms.Arm, params: Params, batch: tuple[Tensor, Tensor]) -> dict[str, np.ndarray]:
+    """int, own and the loss before the step, (S,) each; `renewed` holds the batch's statistics."""
+    if arm.spec.norms[1] == "renewed":
+        arm = replace(arm, stats=trace(arm.spec, params, batch[0]).stats)
+    at = split.Problem(arm, *batch)
+    loss, grads = split.gradient(at.loss, params)
+    direction = split.direction_of("gradient", params, grads)
+    slope = split.layer_dots(grads, direction).sum(1)
+    step = split.match_loss(loss, slope, PROMISE)
+    made = split.step_split(split.corners(at.loss, params, direction, step), step * slope)
+    shares = {"int": made.inter / -made.lin, "own": made.own / -made.lin, "loss": loss}
+    return {name: value.numpy() for name, value in shares.items()}
+
+
+@training.one_thread()
+def at_times(
+    world: World, name: str, seeds: Sequence[int]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """`parts` of an arm at each of `TIMES`, with the step, NaN where a level is not reached."""
+    rows = data.bench_split(world.data)
+    x, y = torch.from_numpy(rows.x_train), torch.from_numpy(rows.y_train)
+    sizes = (x.shape[1], *(world.width,) * (DEPTH - 1), rows.classes)
+    seen, fresh = batches(rows, seeds)
+    arm = arms.build(name, sizes, seeds, seen[0], activation=world.activation)
+    after = split.descend(split.Problem(arm, *seen))
+    for time, params, batch in zip(
+        FULL_BATCH, (arm.params, after, after), (seen, seen, fresh), strict=True
+    ):
+        yield time, parts(arm, params, batch)
+    arm = arms.build(name, sizes, seeds, x[:512], activation=world.activation)
+    levels = [share * math.log(10) for share in LEVELS[world.data]]
+    for optimizer, rate in RATES.items():
+        net = SeedBatchedMLP(arm.spec, seeds)
+        net.params = arm.params
+        looks = Snapshots(arm, levels, x[:LOOK], y[:LOOK])
+        how: Mapping[str, Any] = {"optimizer": optimizer, "lr": rate, "batch": BATCH}
+        with suppress(Reached):
+            training.train(net, x, y, stats=arm.stats, on_step=looks, steps=LONGEST, **how)
+        for when, params, steps in zip(("early", "late"), looks.params, looks.steps, strict=True):
+            values = parts(arm, params, fresh)
+            missed = steps < 0
+            kept = {key: np.where(missed, np.nan, value) for key, value in values.items()}
+            yield f"{optimizer}-{when}", kept | {"steps": np.where(missed, np.nan, steps)}
