@@ -20,8 +20,9 @@ from bnlib.chapters.interactions import times
 
 HERE = Path(__file__).parent
 REGISTER = "register.toml"
-SEEDS, AT_ONCE = 16, 4  # more at once leave the processor cache
-WIDTHS, ACTIVATIONS = (32, 128, 256), ("relu", "tanh")
+SEEDS, CACHE = 16, 1024  # units of a layer, all seeds together, that stay in the processor cache
+WIDTHS = {32: tuple(times.LEVELS), 128: tuple(times.LEVELS), 256: ("digits", "mnist5k")}
+ARMS = {32: times.COMPARED, 128: ("none", "bn"), 256: ("none", "bn")}
 
 
 def redo(path: str | Path) -> None:
@@ -29,18 +30,19 @@ def redo(path: str | Path) -> None:
     path, digest = Path(path), hashlib.sha256((HERE / REGISTER).read_bytes()).hexdigest()
     table = stored.started(path, {"register": digest, "versions": stored.versions()})
     rows: list[dict[str, Any]] = table.setdefault("rows", [])
-    done = {(row["width"], row["data"], row["activation"], row["arm"]) for row in rows}
-    for place in product(WIDTHS, times.LEVELS, ACTIVATIONS, times.COMPARED):
-        if place not in done:
-            width, data, activation, arm = place
+    done = {(*(row[name] for name in times.World._fields), row["arm"]) for row in rows}
+    for width, names in WIDTHS.items():
+        for data, activation, arm in product(names, ("relu", "tanh"), ARMS[width]):
             world = times.World(data, activation, width)
-            rows += _rows(world, arm)
-            stored.write(path, table)
+            if (*world, arm) not in done:
+                rows += _rows(world, arm)
+                stored.write(path, table)
 
 
 def _rows(world: times.World, arm: str) -> list[dict[str, Any]]:
-    starts = range(0, SEEDS, AT_ONCE)
-    runs = [dict(times.at_times(world, arm, range(n, n + AT_ONCE))) for n in starts]
+    at_once = min(SEEDS, CACHE // world.width)
+    parts = [range(n, n + at_once) for n in range(0, SEEDS, at_once)]
+    runs = [dict(times.at_times(world, arm, seeds)) for seeds in parts]
     rows = []
     for time in times.TIMES:
         values = {key: np.concatenate([run[time][key] for run in runs]) for key in runs[0][time]}
