@@ -21,7 +21,7 @@ from bnlib.chapters.interactions import times
 HERE = Path(__file__).parent
 REGISTER = "register.toml"
 SEEDS, CACHE = 16, 1024  # units of a layer, all seeds together, that stay in the processor cache
-WIDTHS = {32: tuple(times.LEVELS), 128: tuple(times.LEVELS), 256: ("digits", "mnist5k")}
+WIDTHS = {32: tuple(times.LEVELS), 128: ("digits", "mnist5k"), 256: ("digits",)}
 ARMS = {32: times.COMPARED, 128: ("none", "bn"), 256: ("none", "bn")}
 
 
