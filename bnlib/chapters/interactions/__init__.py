@@ -9,16 +9,20 @@ import numpy as np
 import pandas as pd
 
 from bnlib import parameters, statistics
-from bnlib.chapters.interactions import decide, figures, measure
+from bnlib.chapters.interactions import decide, figures, measure, times
 from bnlib.chapters.interactions.measure import COMPARED
+from bnlib.chapters.interactions.stored import HERE, REGISTER, SEEDS
 from bnlib.interactions import DIRECTIONS
 from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
 from bnlib.orders import noise_floor
 from bnlib.parameters import ascending, different, names, parameter
 from bnlib.results import Record, Section, recorded
+from bnlib.stored import content, table
 
+LEAST_AGREEMENT = 0.9  # share of values of int that come out as the stored table has them
 Steps = dict[str, pd.DataFrame]  # of `every_cell`
+DIGESTS = {REGISTER: "4ccba15cda775505", "times.json": "55d99f3116424540"}
 OTHERS = ["layer-norm", "orthogonal", "weight-norm", "bn-last-hidden"]
 
 
@@ -90,6 +94,43 @@ def situations(given: Settings) -> Section:
         at_half |= {"-".join(("int", *case, arm)): half[arm] for arm in COMPARED}
     drawn = {"situations": lambda: figures.situations(rows, COMPARED)}
     return Section(records=recorded(at_half), figures=drawn)
+
+
+def when_or_which(given: Settings) -> Section:
+    """The register, and BN - none by world and time, of the stored table; a part runs again."""
+    register = content(HERE / REGISTER, DIGESTS[REGISTER]).decode()
+    rows = table(HERE / "times.json", DIGESTS["times.json"])["rows"]
+    wide: Any = times.by_seed(rows)
+    again = times.agreement(wide, times.World("digits", "relu", 32), range(4))
+    assert again >= LEAST_AGREEMENT
+    gaps = wide["int", "bn"] - wide["int", "none"]
+    signs, medians = times.directions(gaps), times.over_times(gaps.median())
+    pairs = {f"{w}, BN - none": wide[w, "bn"] - wide[w, "none"] for w in ("int", "own", "act")}
+    for other in ("frozen", "renewed"):
+        there = wide["int", other]  # in fewer worlds
+        pairs[f"int, BN - {other}"] = wide["int", "bn"][list(there.columns)] - there
+    tables = {name: times.directions(gap) for name, gap in pairs.items()}
+    shown = {name: times.counts(table) for name, table in tables.items()}
+    for kind, part in signs.groupby("activation"):
+        shown[f"int, BN - none, {kind}"] = times.counts(part)
+    sides = {"less": (signs < 0).sum(), "more": (signs > 0).sum()}
+    found = {f"{t}-{side}": n for side, of in sides.items() for t, n in of.items()}
+    found |= {"worlds": len(signs), "cells-decided": decide.decided(signs)}
+    more = (signs > 0).sum(axis=1)
+    found |= {"cells-more": more.sum(), "cells-more-relu": more.xs("relu", level=1).sum()}
+    found |= {"same-as-time": decide.with_commoner(signs), "world-seeds": SEEDS}
+    found |= {"same-as-world": decide.with_commoner(signs, 1), "world-cells": signs.size}
+    losses: Any = wide["loss"].median().groupby(["arm", "time"], sort=False).median()
+    return Section(
+        values=register,
+        records=(*recorded(found), *percents({"times-agree": again})),
+        claims=(decide.interaction_direction_is_time(signs),),
+        tables={
+            "counts": pd.DataFrame(shown).T,
+            "losses": losses.unstack("time").reindex(columns=list(times.TIMES)).round(2),
+        },
+        figures={"map": lambda: figures.world_map(signs, medians)},
+    )
 
 
 def loss_interaction(given: Settings, steps: Steps) -> Section:
@@ -259,4 +300,5 @@ def run(given: Settings) -> dict[str, Section]:
         "other_reasons": other_reasons(given),
         "participation": participation(given),
         "ablation": ablation(arms.values),
+        "when_or_which": when_or_which(given),
     }

@@ -141,3 +141,44 @@ def high_orders_matter(plain: pd.Series) -> Claim:
         verdict((plain >= 0.5).all(), (plain > 0.1).any()),
         f"Without norm the orders from 3 on are {shares} of all interaction in the loss.",
     )
+
+
+def time_decides(signs: pd.DataFrame) -> str:
+    """holds: half of each time's worlds or more decided and all alike, both directions over times.
+    undecided: fewer than half of all cells decided.  partly: nine tenths of the decided cells have
+    the commoner direction of their time, which is not the same at all times.  fails: otherwise.
+    signs: a row a world, a column a time."""
+    less, more = (signs < 0).sum(), (signs > 0).sum()
+    alike = not ((less > 0) & (more > 0)).any() and less.any() and more.any()
+    switches = (less > more).any() and (more > less).any()
+    return verdict(
+        alike and ((signs != 0).mean() >= 0.5).all(),
+        switches and with_commoner(signs) >= 0.9 * decided(signs),
+        tested=decided(signs) >= 0.5 * signs.size,
+    )
+
+
+def decided(signs: pd.DataFrame) -> int:
+    """The number of cells that are less or more."""
+    return int((signs != 0).to_numpy().sum())
+
+
+def with_commoner(signs: pd.DataFrame, axis: int = 0) -> int:
+    """Decided cells with the commoner direction of their time (axis 0), of their world (axis 1)."""
+    less, more = ((signs * side > 0).sum(axis=axis) for side in (-1, 1))
+    return int(np.maximum(less, more).sum())
+
+
+def interaction_direction_is_time(signs: pd.DataFrame) -> Claim:
+    """signs: of BN - none of int, -1, 0, 1, a row a world, a column a time."""
+    counts = {time: f"{(cells < 0).sum()}/{(cells > 0).sum()}" for time, cells in signs.items()}
+    shown = ", ".join(f"{time} {text}" for time, text in counts.items())
+    apart = {kind: time_decides(part) for kind, part in signs.groupby("activation")}
+    words = ", ".join(f"{kind} {word}" for kind, word in apart.items())
+    return Claim(
+        "interaction-direction-is-time",
+        time_decides(signs),
+        f"Worlds of {len(signs)} with less/more interaction: {shown}. Of {decided(signs)} decided "
+        f"cells of {signs.size}, {with_commoner(signs)} have the commoner direction of their time, "
+        f"{with_commoner(signs, 1)} that of their world. Alone: {words}.",
+    )

@@ -149,3 +149,19 @@ def participation(steps: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0].legend()
     fig.suptitle("BN's step is carried by fewer layers")
     return fig
+
+
+def world_map(signs: pd.DataFrame, medians: pd.DataFrame) -> Figure:
+    """Worlds by times: the direction in color, the median of BN - none as a number."""
+    fig, ax = plt.subplots(figsize=(8, 7))
+    ax.imshow(signs, cmap="PuOr_r", vmin=-2.2, vmax=2.2, aspect="auto")
+    for (row, column), gap in np.ndenumerate(medians.to_numpy()):
+        decided = signs.iat[row, column] != 0
+        look = {"fontweight": "bold"} if decided else {"color": COLORS["neutral"]}
+        ax.text(column, row, f"{gap:+.2f}", ha="center", va="center", fontsize=8, **look)
+    ax.set_xticks(range(signs.shape[1]), signs.columns)
+    ax.set_yticks(range(len(signs)), [f"{a} {d} {w}" for d, a, w in signs.index])
+    ax.tick_params(labelsize=8)
+    ax.grid(visible=False)
+    ax.set_title("BN - none of int: blue less, orange more, pale open")
+    return fig

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from bnlib import data, training
@@ -20,6 +22,7 @@ from bnlib import interactions as split
 from bnlib.networks import arms
 from bnlib.networks.seed_batched import SeedBatchedMLP, trace
 from bnlib.networks.spec import BATCH_ORDER, VALIDATION_ROWS, seeded
+from bnlib.statistics import holm
 
 DEPTH, BATCH, LOOK, PROMISE = 8, 64, 256, 0.5
 COMPARED = ("none", "frozen", "renewed", "bn")
@@ -28,6 +31,7 @@ RATES = {"sgd": 0.1, "adam": 0.001}
 TIMES = (*FULL_BATCH, *(f"{how}-{when}" for how in RATES for when in ("early", "late")))
 LEVELS = {"digits": (0.5, 0.25), "mnist5k": (0.5, 0.25), "mnist1d": (0.75, 0.6)}  # times log 10
 LONGEST = 300  # steps of SGD and Adam
+PLACE = ["data", "activation", "width", "time"]
 
 Params = dict[str, Tensor]
 
@@ -130,3 +134,50 @@ def at_times(
             missed = steps < 0
             kept = {key: np.where(missed, np.nan, value) for key, value in values.items()}
             yield f"{optimizer}-{when}", kept | {"steps": np.where(missed, np.nan, steps)}
+
+
+def by_seed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a seed, a column each number, arm, world and time; NaN where a level is not reached."""
+    numbers = ["int", "own", "loss"]
+    frame: Any = pd.DataFrame(rows)
+    long = frame[[*PLACE, "arm", *numbers]].explode(numbers)
+    long = long.astype(dict.fromkeys(numbers, float))
+    long["act"] = 1 - long["int"] - long["own"]
+    long["seed"] = long.groupby([*PLACE, "arm"]).cumcount()
+    wide = long.pivot(index="seed", columns=["arm", *PLACE], values=[*numbers, "act"])
+    return wide.sort_index(axis=1)
+
+
+def directions(gaps: pd.DataFrame) -> pd.DataFrame:
+    """-1 less, 1 more, 0 open of every cell, a row a world, a column a time.
+
+    gaps: BN minus another arm, a row a seed, a column a cell; a NaN is left out.
+    Exact two-sided sign tests, Holm's correction over all cells at 5 %.
+    """
+    above: Any = (gaps > 0).sum()
+    below: Any = (gaps < 0).sum()
+    p = binom.cdf(np.minimum(above, below), above + below, 0.5)
+    found = holm(np.minimum(1.0, 2 * p)) < 0.05
+    return over_times(np.sign(above - below) * found)
+
+
+def over_times(cells: pd.Series) -> Any:
+    """Cells as a table, a row a world, a column a time."""
+    table: Any = cells.unstack("time")
+    return table[[time for time in TIMES if time in table]]
+
+
+def counts(signs: pd.DataFrame) -> pd.Series:
+    """Worlds with less, more, and open, as "less / more / open", of each time."""
+    sides = [(signs == side).sum().astype(str) for side in (-1, 1, 0)]
+    return sides[0] + " / " + sides[1] + " / " + sides[2]
+
+
+def agreement(wide: pd.DataFrame, world: World, seeds: Sequence[int]) -> float:
+    """Share of values of int, none and BN, that come out within 1 % when they are run again."""
+    close = []
+    for arm in ("none", "bn"):
+        for time, values in at_times(world, arm, seeds):
+            kept = np.asarray(wide["int", arm][(*world, time)])[list(seeds)]
+            close.append(np.isclose(values["int"], kept, rtol=0.01, atol=1e-3, equal_nan=True))
+    return float(np.mean(close))
