@@ -96,43 +96,6 @@ def situations(given: Settings) -> Section:
     return Section(records=recorded(at_half), figures=drawn)
 
 
-def when_or_which(given: Settings) -> Section:
-    """The register, and BN - none by world and time, of the stored table; a part runs again."""
-    register = content(HERE / REGISTER, DIGESTS[REGISTER]).decode()
-    rows = table(HERE / "times.json", DIGESTS["times.json"])["rows"]
-    wide: Any = times.by_seed(rows)
-    again = times.agreement(wide, times.World("digits", "relu", 32), range(4))
-    assert again >= LEAST_AGREEMENT
-    gaps = wide["int", "bn"] - wide["int", "none"]
-    signs, medians = times.directions(gaps), times.over_times(gaps.median())
-    pairs = {f"{w}, BN - none": wide[w, "bn"] - wide[w, "none"] for w in ("int", "own", "act")}
-    for other in ("frozen", "renewed"):
-        there = wide["int", other]  # in fewer worlds
-        pairs[f"int, BN - {other}"] = wide["int", "bn"][list(there.columns)] - there
-    tables = {name: times.directions(gap) for name, gap in pairs.items()}
-    shown = {name: times.counts(table) for name, table in tables.items()}
-    for kind, part in signs.groupby("activation"):
-        shown[f"int, BN - none, {kind}"] = times.counts(part)
-    sides = {"less": (signs < 0).sum(), "more": (signs > 0).sum()}
-    found = {f"{t}-{side}": n for side, of in sides.items() for t, n in of.items()}
-    found |= {"worlds": len(signs), "cells-decided": decide.decided(signs)}
-    more = (signs > 0).sum(axis=1)
-    found |= {"cells-more": more.sum(), "cells-more-relu": more.xs("relu", level=1).sum()}
-    found |= {"same-as-time": decide.with_commoner(signs), "world-seeds": SEEDS}
-    found |= {"same-as-world": decide.with_commoner(signs, 1), "world-cells": signs.size}
-    losses: Any = wide["loss"].median().groupby(["arm", "time"], sort=False).median()
-    return Section(
-        values=register,
-        records=(*recorded(found), *percents({"times-agree": again})),
-        claims=(decide.interaction_direction_is_time(signs),),
-        tables={
-            "counts": pd.DataFrame(shown).T,
-            "losses": losses.unstack("time").reindex(columns=list(times.TIMES)).round(2),
-        },
-        figures={"map": lambda: figures.world_map(signs, medians)},
-    )
-
-
 def loss_interaction(given: Settings, steps: Steps) -> Section:
     """The interaction in the loss, cell by cell; drawn beside that in the outputs."""
     loss = steps["loss"]
@@ -279,6 +242,43 @@ def ablation(zoo: pd.DataFrame) -> Section:
     return Section(
         records=(*records, *recorded({"centering-gap": gap}, ends="+.2f")),
         tables={"arms": start.round(2)},
+    )
+
+
+def when_or_which(given: Settings) -> Section:
+    """The register, and BN - none by world and time, of the stored table; a part runs again."""
+    register = content(HERE / REGISTER, DIGESTS[REGISTER]).decode()
+    rows = table(HERE / "times.json", DIGESTS["times.json"])["rows"]
+    wide: Any = times.by_seed(rows)
+    again = times.agreement(wide, times.World("digits", "relu", 32), range(4))
+    assert again >= LEAST_AGREEMENT
+    gaps = wide["int", "bn"] - wide["int", "none"]
+    signs, medians = times.directions(gaps), times.over_times(gaps.median())
+    pairs = {f"{w}, BN - none": wide[w, "bn"] - wide[w, "none"] for w in ("int", "own", "act")}
+    for other in ("frozen", "renewed"):
+        there = wide["int", other]  # in fewer worlds
+        pairs[f"int, BN - {other}"] = wide["int", "bn"][list(there.columns)] - there
+    tables = {name: times.directions(gap) for name, gap in pairs.items()}
+    shown = {name: times.counts(table) for name, table in tables.items()}
+    for kind, part in signs.groupby("activation"):
+        shown[f"int, BN - none, {kind}"] = times.counts(part)
+    sides = {"less": (signs < 0).sum(), "more": (signs > 0).sum()}
+    found = {f"{t}-{side}": n for side, of in sides.items() for t, n in of.items()}
+    found |= {"worlds": len(signs), "cells-decided": decide.decided(signs)}
+    more = (signs > 0).sum(axis=1)
+    found |= {"cells-more": more.sum(), "cells-more-relu": more.xs("relu", level=1).sum()}
+    found |= {"same-as-time": decide.with_commoner(signs), "world-seeds": SEEDS}
+    found |= {"same-as-world": decide.with_commoner(signs, 1), "world-cells": signs.size}
+    losses: Any = wide["loss"].median().groupby(["arm", "time"], sort=False).median()
+    return Section(
+        values=register,
+        records=(*recorded(found), *percents({"times-agree": again})),
+        claims=(decide.interaction_direction_is_time(signs),),
+        tables={
+            "counts": pd.DataFrame(shown).T,
+            "losses": losses.unstack("time").reindex(columns=list(times.TIMES)).round(2),
+        },
+        figures={"map": lambda: figures.world_map(signs, medians)},
     )
 
 

@@ -157,11 +157,12 @@ def world_map(signs: pd.DataFrame, medians: pd.DataFrame) -> Figure:
     ax.imshow(signs, cmap="PuOr_r", vmin=-2.2, vmax=2.2, aspect="auto")
     for (row, column), gap in np.ndenumerate(medians.to_numpy()):
         decided = signs.iat[row, column] != 0
-        look = {"fontweight": "bold"} if decided else {"color": COLORS["neutral"]}
-        ax.text(column, row, f"{gap:+.2f}", ha="center", va="center", fontsize=8, **look)
+        look: Any = {"fontweight": "bold"} if decided else {"color": COLORS["neutral"]}
+        text = "no pair" if np.isnan(gap) else f"{gap:+.2f}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=8, **look)
     ax.set_xticks(range(signs.shape[1]), signs.columns)
     ax.set_yticks(range(len(signs)), [f"{a} {d} {w}" for d, a, w in signs.index])
     ax.tick_params(labelsize=8)
     ax.grid(visible=False)
-    ax.set_title("BN - none of int: blue less, orange more, pale open")
+    ax.set_title("BN - none of int: violet less, orange more, white open")
     return fig

@@ -163,7 +163,7 @@ def directions(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def over_times(cells: pd.Series) -> Any:
     """Cells as a table, a row a world, a column a time."""
-    table: Any = cells.unstack("time")
+    table: Any = cells.unstack("time").sort_index(level=["activation", "data", "width"])
     return table[[time for time in TIMES if time in table]]
 
 
