@@ -127,7 +127,7 @@ def forest(table: Sequence[Compared], ours: Sequence[Compared]) -> Figure:
         ax.errorbar(middle, at, xerr=bars, fmt="D", ms=3.5, color=COLORS["theory"], elinewidth=1)
         ax.set_title(arm, fontsize=10.5)
     fig.supxlabel("test accuracy minus that of both (points)", size=10.5)
-    return _titled(fig, "γ and β are needed in a few rows only; leaving out BN costs more, mostly")
+    return _titled(fig, "Normalizing only loses in few settings; leaving out BN costs more, mostly")
 
 
 def subsets(runs: Sequence[Run]) -> Figure:

@@ -135,7 +135,7 @@ def projection(
     _errorbar(right, *network, fmt="D", color=COLORS["gradient"], label="digits network")
     right.set(xscale="log", yscale="log", xlabel="rows $m$", ylabel="removed share")
     right.legend(loc="lower left", fontsize=8)
-    right.set_title("A shared part never comes back")
+    right.set_title("The mean of dy stays removed")
     return fig
 
 

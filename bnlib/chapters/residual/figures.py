@@ -116,7 +116,7 @@ def cells(closed: pd.DataFrame, bare: pd.DataFrame) -> Figure:
     ax.plot(bare.estimate, rows, "D", color=COLORS["theory"], mfc="white", label="no blocks")
     ax.plot([], [], "o", color=COLORS["measured"], label=r"$\gamma=0$")
     ax.set(xlabel=r"log of the best loss over that of $\gamma=1$ (left: better)")
-    ax.set_title(r"$\gamma=0$ against $\gamma=1$, and against no blocks at all")
+    ax.set_title(r"$\gamma=0$ helps some networks and hurts others")
     ax.legend()
     return fig
 
@@ -130,7 +130,7 @@ def sizes(lives: Mapping[str, Mapping[str, tuple[Sequence[int], Any]]]) -> Figur
     for ax, (dataset, arms) in zip(axes, lives.items(), strict=True):
         for name, look in looks(arms).items():
             marks, nu = np.array(arms[name][0]), np.array(arms[name][1], dtype=float)
-            place, nu = np.log2(marks + 1), np.maximum(nu, 1e-3)
+            place, nu = np.log2(marks + 1), np.maximum(nu, FLOOR)
             ax.plot(place, np.median(nu, 1), color=look.color, ls=look.linestyle, label=name)
             ax.fill_between(place, nu.min(1), nu.max(1), color=look.color, alpha=0.15, lw=0)
             ax.set_xticks(place, [str(mark) for mark in marks])
