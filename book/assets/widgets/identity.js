@@ -41,7 +41,7 @@
     question = {
       words: "A dot is a batch of 8 rows, at its deviation and its mean. The orange point is (γ, β). On the dot y = x; "
         + "the distance is how far y is from x. Now the point takes the population's values and 32 fresh batches come. "
-        + "How long are the lines, as root mean square in units of σ?",
+        + "How far are the dots from it, as root mean square in units of σ?",
       options: ["nearly 0", "about 0.1", "about 0.4"],
       right: 2,
     };
@@ -71,7 +71,7 @@
       );
       this.fact("error", "y from x, rms");
       this.fact("law", "by the law");
-      this.fact("left", "of a gradient passes");
+      this.fact("left", "gradient passed on");
     }
 
     cloud() {
