@@ -254,25 +254,28 @@ def when_or_which(given: Settings) -> Section:
     assert again >= LEAST_AGREEMENT
     gaps = wide["int", "bn"] - wide["int", "none"]
     signs, medians = times.directions(gaps), times.over_times(gaps.median())
-    pairs = {f"{w}, BN - none": wide[w, "bn"] - wide[w, "none"] for w in ("int", "own", "act")}
+    pairs = {
+        f"{part}, BN - none": wide[part, "bn"] - wide[part, "none"]
+        for part in ("int", "own", "act")
+    }
     for other in ("frozen", "renewed"):
-        there = wide["int", other]  # in fewer worlds
-        pairs[f"int, BN - {other}"] = wide["int", "bn"][list(there.columns)] - there
+        shares = wide["int", other]  # in fewer worlds
+        pairs[f"int, BN - {other}"] = wide["int", "bn"][list(shares.columns)] - shares
     tables = {name: times.directions(gap) for name, gap in pairs.items()}
     shown = {name: times.counts(table) for name, table in tables.items()}
     for kind, part in signs.groupby("activation"):
         shown[f"int, BN - none, {kind}"] = times.counts(part)
     sides = {"less": (signs < 0).sum(), "more": (signs > 0).sum()}
-    found = {f"{t}-{side}": n for side, of in sides.items() for t, n in of.items()}
-    found |= {"worlds": len(signs), "cells-decided": decide.decided(signs)}
+    numbers = {f"{time}-{side}": n for side, each in sides.items() for time, n in each.items()}
+    numbers |= {"worlds": len(signs), "cells-decided": decide.decided(signs)}
     more = (signs > 0).sum(axis=1)
-    found |= {"cells-more": more.sum(), "cells-more-relu": more.xs("relu", level=1).sum()}
-    found |= {"same-as-time": decide.with_commoner(signs), "world-seeds": SEEDS}
-    found |= {"same-as-world": decide.with_commoner(signs, 1), "world-cells": signs.size}
+    numbers |= {"cells-more": more.sum(), "cells-more-relu": more.xs("relu", level=1).sum()}
+    numbers |= {"same-as-time": decide.with_commoner(signs), "world-seeds": SEEDS}
+    numbers |= {"same-as-world": decide.with_commoner(signs, 1), "world-cells": signs.size}
     losses: Any = wide["loss"].median().groupby(["arm", "time"], sort=False).median()
     return Section(
         values=register,
-        records=(*recorded(found), *percents({"times-agree": again})),
+        records=(*recorded(numbers), *percents({"times-agree": again})),
         claims=(decide.interaction_direction_is_time(signs),),
         tables={
             "counts": pd.DataFrame(shown).T,

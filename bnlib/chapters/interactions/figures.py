@@ -164,5 +164,9 @@ def world_map(signs: pd.DataFrame, medians: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(signs)), [f"{a} {d} {w}" for d, a, w in signs.index])
     ax.tick_params(labelsize=8)
     ax.grid(visible=False)
-    ax.set_title("BN - none of int: violet less, orange more, white open")
+    ax.set_title(
+        "At every time BN interacts less in more worlds than it interacts more\n"
+        "int of BN minus int of none, median; violet less, orange more, white open",
+        fontsize=10.5,
+    )
     return fig

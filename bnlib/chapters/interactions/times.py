@@ -157,8 +157,8 @@ def directions(gaps: pd.DataFrame) -> pd.DataFrame:
     above: Any = (gaps > 0).sum()
     below: Any = (gaps < 0).sum()
     p = binom.cdf(np.minimum(above, below), above + below, 0.5)
-    found = holm(np.minimum(1.0, 2 * p)) < 0.05
-    return over_times(np.sign(above - below) * found)
+    decided = holm(np.minimum(1.0, 2 * p)) < 0.05
+    return over_times(np.sign(above - below) * decided)
 
 
 def over_times(cells: pd.Series) -> Any:
