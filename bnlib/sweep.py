@@ -75,7 +75,8 @@ def train_sweep(
     x: (n, d), y: (n,), shared by all.  order: row numbers (T, S, batch), the same at every rate.
     check: so many first rows give the initial and the final loss, in training mode.
     reset_norms: after each step every hidden unit's weights get their initial norm back.
-    watch: called with the step's number, the parameters and the gradients before each update.
+    watch: called with the step's number, the parameters and the gradients before each update; it
+    may replace the gradients in their dict, which changes the rule of the update.
     Raises ValueError for rates that are not finite and positive, and an order of other seeds.
     """
     x, y = torch.as_tensor(x, dtype=dtype), torch.as_tensor(y)

@@ -30,7 +30,10 @@ from bnlib.rows import Moments
 
 FORMS = ("stream", "v1", "v1-head", "v2")
 WITHOUT_NORM = ("skip-init", "skip-root", "fixup", "none")
-ARMS = ("one", "zero", "root", "scalar", "zero-weight", *WITHOUT_NORM, "no-blocks")
+ARMS = (
+    *("one", "zero", "root", "fixed-root", "scalar", "zero-weight"),
+    *(*WITHOUT_NORM, "no-blocks"),
+)
 STEM_KERNEL, STEM_STRIDE, KERNEL = 5, 2, 3  # of the convolutional networks
 
 
@@ -51,6 +54,7 @@ class ResidualArm:
     """S networks of one form: what they compute, and their initial numbers.
 
     normed: with batch norm.  convolution: rows are positions of sequences, x (S, m, length).
+    factor: constant on every branch, not trained.
     """
 
     form: str
@@ -60,6 +64,7 @@ class ResidualArm:
     convolution: bool = False
     activation: str = "relu"
     eps: float = 1e-5
+    factor: float = 1.0
 
     def logits(self, params: Params, x: Tensor) -> Tensor:
         """Outputs (K S, m, k) of K copies of the S networks, x (S, m, d); any K."""
@@ -119,8 +124,9 @@ def forward(
         kept.hidden.append(a)
         f = linear(f"_out{block}", _beside(a, sequences))
         f = f if arm.form == "v2" else norm(str(block), f)
-        factor = params.get(f"alpha{block}")
-        return f if factor is None else f * factor[:, None, None]
+        f = f if arm.factor == 1 else f * arm.factor
+        alpha = params.get(f"alpha{block}")
+        return f if alpha is None else f * alpha[:, None, None]
 
     sequences = x.shape[1] if arm.convolution else 0
     x = norm("0", linear("0", _windows(x) if arm.convolution else x))
@@ -152,6 +158,7 @@ def build(
     """The arm of a name, one network a seed, float64.
 
         one, zero, root   gamma_l = 1, 0, 1/sqrt(L);   zero-weight: gamma_l = 1 and W_out = 0
+        fixed-root        gamma_l = 1, and a constant factor 1/sqrt(L) on the branch
         scalar            no gamma_l and beta_l, a factor alpha_l = 0 on the branch
         none              no batch norm, biases;   skip-init, skip-root: and alpha_l = 0, 1/sqrt(L)
         fixup             none, W_in times 1/sqrt(L), W_out and the last W 0, alpha_l = 1
@@ -193,7 +200,8 @@ def build(
         params |= _affine(head, zero, normed) if normed else {}
     params[f"W{head}"] = 0 * ends[1] if name == "fixup" else ends[1]
     params[f"b{head}"] = zero[:, :1].expand(-1, classes).clone()
-    return ResidualArm(form, blocks, params, normed, convolution, activation)
+    factor = root if name == "fixed-root" else 1.0
+    return ResidualArm(form, blocks, params, normed, convolution, activation, factor=factor)
 
 
 def _affine(site: str, zero: Tensor, normed: bool, gamma: float = 1.0) -> dict[str, Tensor]:

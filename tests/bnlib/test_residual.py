@@ -88,6 +88,20 @@ def test_arms_and_depths_share_the_draws_of_stem_head_and_blocks():
     assert torch.equal(shallow.logits(shallow.params, x), bare.logits(bare.params, x))
 
 
+def test_a_fixed_factor_starts_as_a_small_gamma_does_and_is_no_parameter():
+    small, fixed = (
+        build(name, "stream", 4, SEEDS, (7, 4), width=6) for name in ("root", "fixed-root")
+    )
+    x, params = rows(), {k: v.clone().requires_grad_() for k, v in fixed.params.items()}
+    torch.testing.assert_close(fixed.logits(params, x), small.logits(small.params, x))
+    assert params.keys() == small.params.keys()
+    assert bool((params["gamma1"] == 1).all())
+    slope = torch.autograd.grad(fixed.logits(params, x).square().sum(), params["gamma1"])[0]
+    inner = {k: v.clone().requires_grad_() for k, v in small.params.items()}
+    whole = torch.autograd.grad(small.logits(inner, x).square().sum(), inner["gamma1"])[0]
+    torch.testing.assert_close(slope, whole / 2)
+
+
 def test_copies_are_rows_after_each_other_and_no_network_reads_another():
     arm = shaken(build("one", "v1", 2, SEEDS, (7, 4)))
     twice, x = arm.repeated(2), rows()

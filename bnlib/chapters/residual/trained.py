@@ -51,16 +51,23 @@ def begin(cell: Cell, arm: str, seeds: Sequence[int]) -> tuple[ResidualArm, data
 
 
 def at_rates(
-    cell: Cell, arm: str, seeds: Sequence[int], rates: Sequence[float]
+    cell: Cell,
+    arm: str,
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    watch: sweep.Watch | None = None,
 ) -> dict[str, list[float]]:
     """One arm trained at every rate: a value for each seed, and one for each rate (curve).
+
+    watch: as `sweep.train_sweep`; it may change the gradients.
 
     best: log of the lowest final loss; max_stable, max_trainable: log2, as `sweep.rate_targets`;
     initial: log of the loss at the start; edge: max_stable is the largest rate; curve: median
     final loss, infinite where most seeds diverged.
     """
     net, rows, order = begin(cell, arm, seeds)
-    run = sweep.train_sweep(net, rows.x_train, rows.y_train, rates, order=order, check=CHECKED)
+    how: dict[str, Any] = {"order": order, "check": CHECKED, "watch": watch}
+    run = sweep.train_sweep(net, rows.x_train, rows.y_train, rates, **how)
     targets = sweep.rate_targets(run, rates, classes=rows.classes)
     final = np.where(np.isfinite(run.final), run.final, np.inf)
     values = {
