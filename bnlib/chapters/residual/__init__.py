@@ -14,6 +14,7 @@ import pandas as pd
 
 from bnlib import laws, parameters
 from bnlib.chapters.residual import decide, figures, measure, trained
+from bnlib.chapters.residual.cures import REGISTER as CURES
 from bnlib.chapters.residual.stored import FOUR, FULL, HERE, REGISTER
 from bnlib.chapters.residual.trained import Cell
 from bnlib.networks import efficientnet
@@ -24,7 +25,12 @@ from bnlib.statistics import Interval, mean_interval, paired_difference, rows_wi
 from bnlib.stored import content
 from bnlib.training import one_thread
 
-DIGESTS = {"register": "17108c77777fbd8c", "full": "d9824b609b63da53"}
+DIGESTS = {
+    REGISTER: "17108c77777fbd8c",
+    "full.json": "d9824b609b63da53",
+    CURES: "15ad83fb3406f147",
+    "cures.json": "3ae38b30774c3fbf",
+}
 LITES = ("lite0", "lite1", "lite2")
 LEAST_AGREEMENT = 0.9  # share of rates that must lie within one step of the stored table's
 HERO = {
@@ -193,19 +199,24 @@ class Plan(NamedTuple):
     lives: pd.DataFrame
 
 
-def read(name: str, kind: str) -> bytes:
+def read(name: str) -> bytes:
     """A stored file of the chapter, if it is the one that the page was written about."""
-    return content(HERE / name, DIGESTS[kind])
+    return content(HERE / name, DIGESTS[name])
+
+
+def by_cell(rows: Any) -> pd.DataFrame:
+    """Stored rows of rates, indexed by the name of their cell and by arm."""
+    frame = pd.DataFrame(rows)
+    place = frame[["dataset", "form", "blocks"]].astype(str)
+    frame["cell"] = place.agg(", ".join, axis=1)
+    return frame.set_index(["cell", "arm"])
 
 
 def register(given: Settings) -> Section:
     """What was written down before anything was trained, and the stored table."""
-    text = read(REGISTER, "register").decode()
-    table = json.loads(read("full.json", "full"))
-    rates, lives = (pd.DataFrame(table[part]) for part in ("rates", "lives"))
-    place = rates[["dataset", "form", "blocks"]].astype(str)
-    rates["cell"] = place.agg(", ".join, axis=1)
-    return Section(values=Plan(text, rates.set_index(["cell", "arm"]), lives))
+    table = json.loads(read("full.json"))
+    plan = Plan(read(REGISTER).decode(), by_cell(table["rates"]), pd.DataFrame(table["lives"]))
+    return Section(values=plan)
 
 
 @one_thread()
@@ -251,10 +262,38 @@ def rates(given: Settings, plan: Plan) -> Section:
     )
 
 
+def other_cures(given: Settings, plan: Plan) -> Section:
+    """Other cures than gamma = 0, momentum, and twice the steps: what was predicted of them."""
+    rows = pd.DataFrame(json.loads(read("cures.json"))["rows"])
+    rows.loc[rows.how == "warm-up", "arm"] = "warm-up"
+    parts = {how: by_cell(part) for how, part in rows.groupby("how", sort=False)}
+    arms = pd.concat([plan.rates, parts["plain"], parts["warm-up"]])
+    hits = decide.foretold(arms, parts["momentum"], parts["twice"])
+    lines = {
+        (how, *place): _medians(part.loc[place])
+        for how, part in parts.items()
+        for place in part.index
+    }
+    shown = pd.DataFrame.from_dict(lines, orient="index").rename_axis(["how", "cell", "arm"])
+    deep = decide.DEEP_STREAMS[0]
+    numbers: dict[str, Any] = {"cures": len(hits), "cures-predicted": int(hits.iloc[:, 1].sum())}
+    for arm in ("fixed-root", "zero-weight", "warm-up"):
+        numbers[f"cure-{arm}"] = np.exp(decide.pair(arms, deep, (arm, "one")).estimate)
+    return Section(
+        values=read(CURES).decode(),
+        records=recorded(numbers),
+        tables={"predictions": hits, "cures": shown.round(2)},
+    )
+
+
 def _medians(row: Any) -> dict[str, float]:
-    """Medians over seeds, of the logs and of log2 of the rates; losses as losses."""
-    losses = {f"{name} loss": float(np.exp(np.median(row[name]))) for name in ("initial", "best")}
-    return losses | {name: float(np.median(row[name])) for name in ("max_stable", "max_trainable")}
+    """Medians over seeds: losses, infinite where every rate diverged, and log2 of the rates."""
+
+    def median(name: str) -> float:
+        return float(np.median(np.nan_to_num(np.array(row[name], dtype=float), nan=np.inf)))
+
+    losses = {f"{name} loss": float(np.exp(median(name))) for name in ("initial", "best")}
+    return losses | {name: median(name) for name in ("max_stable", "max_trainable")}
 
 
 def _agreement(
@@ -414,6 +453,7 @@ def run(given: Settings) -> dict[str, Section]:
     first = placements, first_step, waiting, identity, channels, starts, register
     sections = {section.__name__: section(given) for section in first}
     plan = sections["register"].values
-    sections["rates"], sections["lives"] = rates(given, plan), lives(given, plan)
+    for section in (rates, other_cures, lives):
+        sections[section.__name__] = section(given, plan)
     sections["disturbing"] = disturbing(given)
     return sections | {"shipped": shipped(given, sections["lives"].values)}

@@ -277,6 +277,33 @@ def _alike(table: pd.DataFrame, cell: str, first: str, second: str) -> bool:
     return statistics.equivalent(a, b, MARGIN)
 
 
+def foretold(arms: pd.DataFrame, momentum: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
+    """The five predictions of `cures.toml`: what was measured, and whether it was predicted.
+
+    arms: without momentum, all arms.  momentum, longer: the four arms, by cell as it was registered
+    (of the longer runs too).
+    """
+    cell, rows = DEEP_STREAMS[0], {}
+    for name, pair_of in _EQUIVALENT.items():
+        gap = with_ends(pair(arms, cell, pair_of), ".2f")
+        rows[name] = f"{' over '.join(pair_of)}: {gap}", _alike(arms, cell, *pair_of)
+    for name, table in {"momentum": momentum, "twice": longer}.items():
+        cells = list(table.index.get_level_values("cell").unique())
+        now, before = (over_cells(each, ("zero", "one"), cells) for each in (table, arms))
+        same = statistics.sign(now) == statistics.sign(before)
+        words = f"zero over one: same sign in {same.sum()} of {len(cells)}; "
+        rows[name] = words + listed(dict(now.iterrows()), ".2f"), bool(same.all())
+    columns = ["log of the best loss", "as predicted"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+_EQUIVALENT = {
+    "start": ("fixed-root", "root"),
+    "weights": ("zero-weight", "one"),
+    "warm-up": ("warm-up", "zero"),
+}
+
+
 def stays_near(nu: Mapping[str, Interval]) -> Claim:
     """nu: of the trained arm zero by data set."""
     high = max(v.high for v in nu.values())

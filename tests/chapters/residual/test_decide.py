@@ -318,3 +318,33 @@ def test_shipped_shares_follow_the_start_in_eight_of_ten_blocks(near, word):
 def test_signs_of_shipped_networks_are_coins_or_few_are_negative(counts, word):
     nets = {f"lite{n}": decide.binomial(c, 1000, 0.95) for n, c in enumerate(counts)}
     assert decide.shipped_zero(nets).verdict == word
+
+
+EQUAL = {"one": 1.0, "zero": 0.5, "root": 0.5, "fixed_root": 0.5, "warm_up": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("off", "wrong"),
+    [
+        ({}, None),
+        ({"fixed_root": 0.75}, "start"),
+        ({"fixed_root": 0.71}, None),  # within log 1.25 = 0.223
+        ({"zero_weight": 0.75}, "weights"),
+        ({"warm_up": 0.25}, "warm-up"),
+    ],
+)
+def test_a_cure_is_as_predicted_within_a_factor_of_a_quarter(off, wrong):
+    arms, same = table(**(EQUAL | {"zero_weight": 1.0} | off)), table(one=1.0, zero=0.5)
+    rows = decide.foretold(arms, same, same)["as predicted"]
+    assert list(rows[~rows].index) == ([] if wrong is None else [wrong])
+
+
+@pytest.mark.parametrize(("zero", "same"), [(0.9, True), (1.0, False), (1.1, False)])
+def test_momentum_and_twice_the_steps_must_keep_every_sign(zero, same):
+    arms, as_before = table(**EQUAL, zero_weight=1.0), table(one=1.0, zero=0.5)
+    first, second = decide.DEEP_STREAMS
+    one_off = pd.concat([as_before.loc[[first]], table(one=1.0, zero=zero).loc[[second]]])
+    for name, tables in (("momentum", (one_off, as_before)), ("twice", (as_before, one_off))):
+        rows = decide.foretold(arms, *tables)["as predicted"]
+        assert bool(rows[name]) == same
+        assert rows.drop(name).all()
