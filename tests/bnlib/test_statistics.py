@@ -61,6 +61,46 @@ def test_paired_difference_is_the_paired_t_test(rng):
     np.testing.assert_allclose(found[1:3], (peer_interval.low, peer_interval.high), rtol=1e-10)
 
 
+def test_splits_of_one_data_set_widen_interval_and_p_as_nadeau_and_bengio_say(rng):
+    a, b, overlap = *rng.normal(size=(2, 12)), 450 / 1347
+    plain, corrected = (statistics.paired_difference(a, b, overlap=o) for o in (0.0, overlap))
+    # variance s^2 (1/n + n_test / n_train) in the place of s^2 / n
+    wider = np.sqrt(1 + 12 * overlap)
+    np.testing.assert_allclose(
+        corrected.high - corrected.estimate, wider * (plain.high - plain.estimate), rtol=1e-12
+    )
+    t = stats.ttest_rel(a, b).statistic / wider
+    np.testing.assert_allclose(corrected.p, 2 * stats.t.sf(abs(t), 11), rtol=1e-10)
+    assert corrected.estimate == plain.estimate
+
+
+def test_the_mean_over_splits_varies_as_the_corrected_error_says():
+    """Each data set of 90 values is split ten times; the score of a split is its test mean."""
+    rng, tested, kept, sets = np.random.default_rng(4), 30, 60, 400
+    errors, means = [], []
+    for _ in range(sets):
+        rows = rng.normal(size=tested + kept)
+        scores = np.array([rng.permutation(rows)[:tested].mean() for _ in range(10)])
+        interval = statistics.mean_interval(scores, overlap=tested / kept)
+        errors.append((interval.high - interval.estimate) / stats.t.ppf(0.975, 9))
+        means.append(interval.estimate)
+    # Here the law is exact: s^2 is 1/30 - 1/90 on average, and s^2 (1/10 + 1/2) = 1/90 + s^2/10,
+    # the variance of the mean over splits. Without the correction the ratio would be 0.41. Four
+    # standard errors of a deviation from 400 data sets: 4 / sqrt(2 400) = 0.14.
+    assert np.sqrt(np.mean(np.square(errors))) / np.std(means) == pytest.approx(1, abs=0.14)
+
+
+def test_equivalence_is_the_pair_of_one_sided_tests(rng):
+    a, b = rng.normal(size=(2, 12)) / 10
+    sides = [
+        stats.ttest_1samp(a - b, -0.3, alternative="greater").pvalue,
+        stats.ttest_1samp(a - b, 0.3, alternative="less").pvalue,
+    ]
+    np.testing.assert_allclose(statistics.equivalence_p(a, b, 0.3), max(sides), rtol=1e-10)
+    assert statistics.equivalence_p(a, b, 0.3, overlap=0.3) > max(sides)
+    assert statistics.equivalence_p(a, a, 0.3) == 0
+
+
 def test_equal_differences_give_a_point_not_a_warning():
     same = statistics.paired_difference([1.0, 2.0, 4.0], [1.0, 2.0, 4.0])
     assert same == (0.0, 0.0, 0.0, 1.0)

@@ -169,7 +169,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
         measure.run_arm((*case, arm), rows[case[0]], range(given.table_seeds), **how)
         for case, arm in product(cases, AFFINE_ARMS)
     ]
-    kept = _kept("ablation", given.dataset)
+    kept = _kept("ablation", rows)
     chance = {Path(name).name: measure.most_frequent(split.y_test) for name, split in rows.items()}
     both = [run for run in runs if run["arm"] == "both"]
     learned = all(decide.beats(run, chance[run["data"]]) for run in both)
@@ -202,14 +202,14 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
 
 def subsets(given: Settings, rows: dict[str, data.Split]) -> Section:
     """Training gamma and beta alone, and as many random weights."""
-    name, kept = given.dataset, _kept("subsets", given.dataset)
+    name, kept = given.dataset, _kept("subsets", rows)
     how = {"rates": [0.1], "steps": given.table_steps, "batch": 64}
     runs = [
         measure.run_subset((name, "1 x 256", subset), rows[name], range(given.table_seeds), **how)
         for subset in measure.SUBSETS
     ]
     table = pd.DataFrame(kept + runs).set_index(["data", "setting", "subset"])
-    table = table.drop(columns=["loss", "diverged"])
+    table = table.drop(columns=["loss", "diverged", "overlap"])
     return Section(
         claims=(decide.train_only_affine(runs, kept),),
         tables={"subsets": table.assign(accuracy=table.accuracy.map(np.mean)).round(3)},
@@ -234,7 +234,9 @@ def run(given: Settings) -> dict[str, Section]:
     }
 
 
-def _kept(part: str, dataset: str) -> list[measure.Run]:
+def _kept(part: str, rows: dict[str, data.Split]) -> list[measure.Run]:
     """The rows of one part of the stored table; none beside data that it does not know."""
-    rows = stored_table(FULL, DIGEST)[part]
-    return rows if dataset in {row["data"] for row in rows} else []
+    stored = stored_table(FULL, DIGEST)[part]
+    if next(iter(rows)) not in {row["data"] for row in stored}:
+        return []
+    return [row | {"overlap": measure.overlap(rows[row["data"]])} for row in stored]

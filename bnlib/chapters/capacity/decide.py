@@ -162,9 +162,9 @@ def absorption(exact: Mapping[str, float], rest: Mapping[str, float]) -> Claim:
 class Compared(NamedTuple):
     """An arm against another in its row of the table, in points of test accuracy.
 
-    delta, low, high: paired mean and 95 % t-interval.  p: Holm's, over all comparisons made.
-    verdict of the arm: "worse" or "better" (p < 0.05), "equivalent" (the 90 % interval lies within
-    half a point), else "undecided".
+    delta, low, high: paired mean and 95 % t-interval, corrected for splits that share rows.
+    p: Holm's, over all comparisons made.  verdict of the arm: "worse" or "better" (p < 0.05),
+    "equivalent" (within half a point, two one-sided tests, Holm's p < 0.05, too), else "undecided".
     """
 
     data: str
@@ -179,15 +179,19 @@ class Compared(NamedTuple):
 
 def compare(runs: Iterable[Run], against: str = "both") -> list[Compared]:
     """Each arm minus `against`, wherever both were run."""
-    table = {_row(r): 100 * np.array(r["accuracy"]) for r in runs}
+    table = {_row(r): (100 * np.array(r["accuracy"]), r["overlap"]) for r in runs}
     rows = [row for row in table if row[2] != against and (*row[:2], against) in table]
-    cells = [(table[row], table[(*row[:2], against)]) for row in rows]
-    pairs = [statistics.paired_difference(*cell) for cell in cells]
-    adjusted = statistics.holm([pair.p for pair in pairs]).tolist()
+    pairs: list[Paired] = []
+    alike: list[float] = []
+    for row in rows:
+        (ours, overlap), (others, _) = table[row], table[(*row[:2], against)]
+        pairs.append(statistics.paired_difference(ours, others, overlap=overlap))
+        alike.append(statistics.equivalence_p(ours, others, MARGIN, overlap=overlap))
+    apart, within = (statistics.holm(p).tolist() for p in ([pair.p for pair in pairs], alike))
     compared = []
-    for row, cell, pair, p in zip(rows, cells, pairs, adjusted, strict=True):
+    for row, pair, p, p_alike in zip(rows, pairs, apart, within, strict=True):
         side = "worse" if pair.estimate < 0 else "better"
-        null = "equivalent" if statistics.equivalent(*cell, MARGIN) else "undecided"
+        null = "equivalent" if p_alike < 0.05 else "undecided"
         compared.append(Compared(*row, *pair[:3], p, side if p < 0.05 else null))
     return compared
 
@@ -294,7 +298,7 @@ def gains(runs: Iterable[Run]) -> dict[tuple[str, str], tuple[Paired, bool]]:
     for setting in dict.fromkeys(row[:2] for row in table):
         cell = [table[(*setting, name)] for name in ("gamma, beta", "random weights")]
         ours, others = (100 * np.array(r["accuracy"]) for r in cell)
-        points = statistics.paired_difference(ours, others)
+        points = statistics.paired_difference(ours, others, overlap=cell[0]["overlap"])
         gained[setting] = points, bool(points.low > 0 and ours.mean() > 300 * cell[0]["chance"])
     return gained
 

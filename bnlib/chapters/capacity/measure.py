@@ -430,6 +430,11 @@ def most_frequent(y: np.ndarray) -> float:
     return float(np.mean([np.bincount(labels).max() / len(labels) for labels in y]))
 
 
+def overlap(rows: data.Split) -> float:
+    """Test rows over training rows: how much splits of one data set share, for the t tests."""
+    return rows.y_test.shape[-1] / rows.y_train.shape[-1]
+
+
 def run_arm(
     row: tuple[str, str, str], rows: data.Split, seeds: Sequence[int], *, width: int, **how: Any
 ) -> Run:
@@ -441,7 +446,8 @@ def run_arm(
     name, architecture, arm = row
     net = SeedBatchedMLP(arm_spec(arm, architecture, rows, width), seeds, torch.float32)
     facts = _fit(net, rows, **how, choose=True, momentum=0.9, schedule="cosine")
-    of_row = {"data": Path(name).name, "architecture": architecture, "arm": arm}
+    of_row: Run = {"data": Path(name).name, "architecture": architecture, "arm": arm}
+    of_row["overlap"] = overlap(rows)
     return of_row | facts | training.scores(net, rows)
 
 
@@ -461,7 +467,7 @@ def run_subset(
     trained = (masks[k][0].sum() if k in masks else net.params[k][0].numel() for k in names)
     of_row |= {"trained": int(sum(trained))}
     facts = _fit(net, rows, **how, choose=len(how["rates"]) > 1, **ADAM, **part)
-    facts |= {"chance": most_frequent(rows.y_test)}
+    facts |= {"chance": most_frequent(rows.y_test), "overlap": overlap(rows)}
     return of_row | facts | _shape_of_scales(net) | training.scores(net, rows)
 
 

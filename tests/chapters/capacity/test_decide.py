@@ -118,8 +118,9 @@ def test_a_rule_turns_at_its_edge(claim, verdict):
     assert claim.verdict == verdict
 
 
-def run(arm, accuracy, architecture="relu-1"):
-    return {"data": "d", "architecture": architecture, "arm": arm, "accuracy": accuracy}
+def run(arm, accuracy, architecture="relu-1", overlap=0.0):
+    row = {"data": "d", "architecture": architecture, "arm": arm, "accuracy": accuracy}
+    return row | {"overlap": overlap}
 
 
 def test_table_verdicts_need_holm_and_equivalence_needs_the_margin():
@@ -136,6 +137,20 @@ def test_table_verdicts_need_holm_and_equivalence_needs_the_margin():
     claim = decide.ablation(decide.judge(runs, []))
     assert claim.verdict == "holds"
     assert "1 worse, 0 better, 0 equivalent, 0 undecided; 3 comparisons" in claim.evidence
+
+
+def test_splits_that_share_rows_decide_less_and_equivalence_needs_holm_too():
+    arms = {"none": (0.80 + 20 * NOISE).tolist(), "beta": (0.90 - 2.5 * NOISE).tolist()}
+
+    def verdicts(overlap, others=()):
+        runs = [run(arm, accuracy, overlap=overlap) for arm, accuracy in arms.items()]
+        runs += [run(arm, [0.5, 0.6, 0.9, 0.9, 1.0, 1.0]) for arm in others]
+        rows = decide.compare([*runs, run("both", [0.9] * 6)])
+        return [row.verdict for row in rows if row.arm in arms]
+
+    assert verdicts(0.0) == ["worse", "equivalent"]
+    assert verdicts(2.0) == ["undecided", "undecided"]
+    assert verdicts(0.0, others=map(str, range(40))) == ["worse", "undecided"]
 
 
 def test_affine_alone_fails_where_normalizing_wins_and_holds_where_all_is_equal():
@@ -163,7 +178,7 @@ def test_a_run_that_contradicts_the_stored_table_takes_its_place():
 
 def trained(subset, accuracy, chance=0.1):
     row = {"data": "d", "setting": "1 x 256", "subset": subset, "chance": chance}
-    return row | {"accuracy": accuracy}
+    return row | {"accuracy": accuracy, "overlap": 0.0}
 
 
 def test_subsets_must_beat_random_weights_and_chance():
@@ -176,6 +191,8 @@ def test_subsets_must_beat_random_weights_and_chance():
     assert decide.train_only_affine(edge, []).verdict == "fails"
     assert "settings of the stored table" in decide.train_only_affine(win, win).evidence
     assert "settings of this run" in decide.train_only_affine(win, lose).evidence
+    shared = [row | {"overlap": 200.0} for row in win]
+    assert decide.train_only_affine(shared, []).verdict == "fails"
     other = [row | {"setting": "3 x 128"} for row in lose]
     assert decide.train_only_affine(win, win + other).verdict == "partly"
 
