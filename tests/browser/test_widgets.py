@@ -195,7 +195,10 @@ def check_chain(widget):
     ratio = (1 - want["actual"]) if want["actual"] < 0 else 1.0
     close(data["actual"], want["actual"], floor=1e-13 * ratio)
     reads(widget.fact(0), want["first"])
-    assert widget.root.locator(".bw-bar").count() == int(data["depth"])
+    if data["view"] == "sizes":
+        assert widget.root.locator(".bw-bar").count() == int(data["depth"])
+    else:
+        assert widget.root.locator(".bw-part").count() == min(int(data["depth"]), 4) + 1
     return data
 
 
@@ -251,7 +254,7 @@ OTHERS = {
     "bend": {"gamma", "activation", "curve"},
     "identity": {"batch", "population", "fresh", "mode"},
     "area": {"move"},
-    "chain": {"rule", "norm"},
+    "chain": {"rule", "norm", "view"},
     "gradient": {"one", "equal", "along", "again", "0", "1", "2", "3", "4"},
 }
 RIGHT = {
@@ -387,6 +390,35 @@ def test_the_chain_at_the_corners_of_its_settings(visit):
         widget.click("eta", share)
         tenths = float(widget.control("eta").input_value()) / 20
         assert check_chain(widget)["step"] == pytest.approx(10**tenths, rel=1e-12)
+
+
+def test_the_waterfall_walks_from_the_first_order_to_the_change(visit):
+    widget = Widget(visit(), "chain").answer()
+    widget.choose("view", "waterfall")
+
+    def bars():
+        boxes = widget.root.locator(".bw-part").evaluate_all(
+            "bars => bars.map(b => [Number(b.getAttribute('y')), b.height.baseVal.value])"
+        )
+        return np.array(boxes)
+
+    heights = {}
+    for promise in ("Home", "End"):
+        widget.control("promise").press(promise)
+        orders = check_chain(widget)["orders"][1:]
+        tops, sizes = bars().T
+        parts = np.array([*orders[:3], orders[3:].sum(), orders.sum()])
+        unit = sizes[0] / abs(parts[0])
+        np.testing.assert_allclose(sizes, unit * np.abs(parts), atol=1e-6)
+        ends = np.cumsum(parts[:-1])  # downwards from 0, where the first bar and the last begin
+        np.testing.assert_allclose(tops[0] + unit * -ends[-1], tops[-1] + sizes[-1], atol=1e-6)
+        np.testing.assert_allclose(tops[1:-1] - tops[0], unit * -np.maximum(ends[:-1], ends[1:]))
+        heights[promise] = unit
+    assert heights["Home"] == pytest.approx(heights["End"])  # the axis stays
+    widget.choose("rule", "fixed")
+    check_chain(widget)
+    assert bars()[:, 1].max() == pytest.approx(1.25 * heights["End"])  # cut at the axis' ends
+    assert widget.root.locator("text", has_text="↓").count() > 0
 
 
 def test_buttons_of_the_gradient(visit):

@@ -4,6 +4,8 @@
   const { Widget, line, power, show, sum, text } = window.BN;
   const EPS = 1e-5; // under the root of the chain's normalization
   const RULES = [["fixed", "fixed step η"], ["matched", "matched promise"]];
+  const VIEWS = [["sizes", "sizes"], ["waterfall", "waterfall"]];
+  const [UP, DOWN] = [0.25, -1]; // the waterfall's axis: change of the output over the output
 
   /* x prod_i (w_i - s m_i) as a polynomial in s, one factor at a time. */
   const product = (w, moves) => w.reduce(
@@ -39,7 +41,7 @@
     };
 
     build() {
-      this.state = { depth: 12, mean: 1.2, spread: 0.2, rule: "fixed", eta: -34, promise: 0.5, norm: "off" };
+      this.state = { depth: 12, mean: 1.2, spread: 0.2, rule: "fixed", view: "sizes", eta: -34, promise: 0.5, norm: "off" };
       const s = this.state;
       this.chart("orders", 250);
       const plain = (name, label, min, max, step) => this.slider(name, label, {
@@ -53,6 +55,7 @@
         min: -80, max: 0, step: 1, text: () => show(10 ** (s.eta / 20)), get: () => s.eta, set: (v) => { s.eta = v; },
       });
       this.promiseRow = plain("promise", "promise", 0.05, 1.5, 0.05);
+      this.choice("view", "picture", VIEWS, () => s.view, (v) => { s.view = v; });
       this.choice("norm", "batch norm before the last factor", [["off", "off"], ["on", "on"]], () => s.norm, (v) => { s.norm = v; });
       this.fact("first", "order 1");
       this.fact("above", "orders 2 and up");
@@ -66,7 +69,7 @@
 
     /* Target 0 and mean x^2 = 1: the loss is half the square of the output, c = output^2. */
     compute() {
-      const { depth, mean, spread, rule, eta, promise, norm } = this.state;
+      const { depth, mean, spread, rule, view, eta, promise, norm } = this.state;
       const w = Array.from({ length: depth }, (_, i) => mean * (1 + spread * (2 * (((i + 1) * 0.618034) % 1) - 1)));
       const lower = w.slice(0, -1).reduce((a, b) => a * b, 1);
       const on = norm === "on";
@@ -91,7 +94,7 @@
       this.etaRow.hidden = rule !== "fixed";
       this.promiseRow.hidden = rule === "fixed";
       return {
-        depth, weights: w, rule, norm, step, promise: (step * square) / loss, leak, output, orders, first,
+        depth, weights: w, rule, view, norm, step, promise: (step * square) / loss, leak, output, orders, first,
         above: sum(orders.slice(2).map(Math.abs)), bound: sum(even.slice(2)),
         actual: 1 - (at(2 ** depth - 1) / output) ** 2,
       };
@@ -121,7 +124,8 @@
     }
 
     draw_orders(width, height, svg) {
-      const { orders, depth, norm } = this.found;
+      const { orders, depth, norm, view } = this.found;
+      if (view === "waterfall") return this.waterfall(width, height, svg);
       const sizes = orders.slice(1).map(Math.abs);
       const high = Math.max(1, Math.ceil(Math.log10(Math.max(...sizes)) + 0.2));
       const low = -5;
@@ -156,6 +160,39 @@
       marks.push(text((left + width) / 2, height - 8, width > 420
         ? "order k: terms of exactly k moves (filled +, hollow −); line 1: the output"
         : "order k (filled +, hollow −)", { class: "bw-tick" }));
+      return marks;
+    }
+
+    /* The change of the output, order by order: each bar begins where the one before it ended. */
+    waterfall(width, height, svg) {
+      const rest = this.found.orders.slice(1);
+      const parts = rest.slice(0, 3).map((v, i) => [`order ${i + 1}`, v]);
+      if (rest.length > 3) parts.push(["the rest", sum(rest.slice(3))]);
+      const total = sum(rest);
+      svg.setAttribute("aria-label", `Waterfall on a fixed axis. ${parts.map(([name, v]) => `${name}: ${show(v)}`).join(", ")}; `
+        + `all together the output changes by ${show(total)} of itself.`);
+      const [left, top, base] = [44, 14, height - 44];
+      const y = (v) => top + ((UP - Math.min(UP, Math.max(DOWN, v))) / (UP - DOWN)) * (base - top);
+      const marks = [UP, 0, -0.25, -0.5, -0.75, DOWN].flatMap((v) => [
+        line(left, y(v), width - 6, y(v), v ? "bw-grid" : "bw-axis"), text(left - 6, y(v) + 4, show(v), { class: "bw-tick bw-end" }),
+      ]);
+      const wide = (width - left - 8) / (parts.length + 1);
+      const label = (v) => (Math.abs(v) < 0.005 ? "≈ 0" : `${show(v)}${v < DOWN ? " ↓" : v > UP ? " ↑" : ""}`);
+      let reached = 0;
+      [...parts, ["all", total]].forEach(([name, v], i) => {
+        const [from, to] = i === parts.length ? [0, total] : [reached, reached + v];
+        reached = to;
+        const [upper, lower] = [y(Math.max(from, to)), y(Math.min(from, to))];
+        const x = left + i * wide + wide * 0.16;
+        const kind = i === parts.length ? "left" : `order${i ? 2 : 1}`;
+        marks.push(
+          ["rect", { x, y: upper, width: wide * 0.68, height: lower - upper, class: `bw-part bw-part-${kind}` }],
+          text(x + wide * 0.34, base + 16, name, { class: "bw-tick" }),
+          text(x + wide * 0.34, Math.min(lower + 15, base - 4), label(v), { class: "bw-tick" }),
+        );
+      });
+      marks.push(text((left + width) / 2, height - 8, width > 420
+        ? "change of the output, as a share of it: promised to order 1, corrected by the others" : "change, as a share of the output", { class: "bw-tick" }));
       return marks;
     }
   });

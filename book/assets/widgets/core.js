@@ -88,6 +88,7 @@ window.BN = (() => {
       this.status.textContent = "Choose an answer. Then the settings open.";
       this.restore();
       this.update(true);
+      if (this.answered) this.status.textContent = this.summary();
       // A box whose width is not known yet draws nothing.
       new ResizeObserver(() => this.redraw()).observe(this.stage);
     }
