@@ -245,6 +245,13 @@ def image_errors(mean: np.ndarray, var: np.ndarray, batches: np.ndarray) -> np.n
     return identity.batch_error(mu, batch_var, constants, eps=0.0) / spread
 
 
+def batch_effects(inputs: Inputs, batches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`image_errors`, and each over what as many independent rows would make of it, (b, c) both."""
+    errors = image_errors(inputs.mean, inputs.var, batches)
+    m = batches.shape[1] * inputs.positions
+    return errors, errors * m / identity.leading_error(1, inputs.kurtosis)
+
+
 def design_effect(inputs: Inputs, images: int, rng: Any, *, batches: int = 12) -> dict[str, float]:
     """The error law with whole images as batches, drawn with replacement; medians over channels.
 
@@ -255,10 +262,7 @@ def design_effect(inputs: Inputs, images: int, rng: Any, *, batches: int = 12) -
     fits: share of channels with an effect in [0.5, 2].
     Consequence: an effect of 1 in the limit of many independent rows.
     """
-    m = images * inputs.positions
-    chosen = rng.integers(0, len(inputs.mean), (batches, images))
-    errors = image_errors(inputs.mean, inputs.var, chosen)
-    ratio = errors * m / identity.leading_error(1, inputs.kurtosis)
+    errors, ratio = batch_effects(inputs, rng.integers(0, len(inputs.mean), (batches, images)))
 
     def middle(values: np.ndarray) -> float:
         return float(np.median(values.mean(axis=0)))
@@ -266,7 +270,8 @@ def design_effect(inputs: Inputs, images: int, rng: Any, *, batches: int = 12) -
     effect, low, high = statistics.cluster_bootstrap(
         ratio, np.arange(batches), middle, resamples=1000, rng=rng
     )
-    row = {"m": m, "error": middle(errors), "effect": effect, "low": low, "high": high}
+    row = {"m": images * inputs.positions, "error": middle(errors)}
+    row |= {"effect": effect, "low": low, "high": high}
     mean = ratio.mean(axis=0)
     return row | {"rows": inputs.positions / effect, "fits": ((mean >= 0.5) & (mean <= 2)).mean()}
 
