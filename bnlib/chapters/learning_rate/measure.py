@@ -101,17 +101,22 @@ def start(bench: Bench, place: Architecture, seeds: Sequence[int]) -> arms.Arm:
     return replace(arm, params=params)
 
 
+def drawn(bench: Bench, seeds: Sequence[int]) -> Tensor:
+    """Row numbers (steps, S, batch), with replacement, from each seed's own stream."""
+    size, n = (bench.steps, BATCH), len(bench_split(bench.dataset).x_train)
+    order = [seeded(s, BATCH_ORDER).integers(n, size=size) for s in seeds]
+    return torch.from_numpy(np.stack(order, 1))
+
+
 def swept(
     bench: Bench, place: Architecture, seeds: Sequence[int], rates: Sequence[float], **options: Any
 ) -> tuple[sweep.Sweep, dict[str, list[float]]]:
     """One architecture trained at every rate, and its targets as lists (S,).
 
-    Batches (steps, S, batch) are drawn with replacement from each seed's own stream.
     options: of `sweep.train_sweep`.
     """
-    rows, size = bench_split(bench.dataset), (bench.steps, BATCH)
-    order = [seeded(s, BATCH_ORDER).integers(len(rows.x_train), size=size) for s in seeds]
-    options |= {"order": torch.from_numpy(np.stack(order, 1)), "test": (rows.x_test, rows.y_test)}
+    rows = bench_split(bench.dataset)
+    options |= {"order": drawn(bench, seeds), "test": (rows.x_test, rows.y_test)}
     arm = start(bench, place, seeds)
     run = sweep.train_sweep(arm, rows.x_train, rows.y_train, rates, check=CHECKED, **options)
     largest = sweep.rate_targets(run, rates, classes=rows.classes, threshold=bench.threshold)
