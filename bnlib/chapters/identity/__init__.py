@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bnlib import identity, laws, parameters
-from bnlib.chapters.identity import decide, figures, measure, networks
+from bnlib.chapters.identity import decide, figures, measure, networks, positions
 from bnlib.chapters.identity.measure import POPULATIONS, shown
 from bnlib.parameters import ascending, different, parameter
 from bnlib.results import Record, Section, recorded
-from bnlib.statistics import Interval, mean_interval
+from bnlib.statistics import Interval, mean_interval, with_ends
 from bnlib.verdicts import simultaneous
 
 
@@ -224,6 +224,22 @@ def convolutions(given: Settings) -> Section:
     )
 
 
+def digits(given: Settings) -> Section:
+    """The same for digits, photographs and noise in one small network."""
+    effects = positions.effects(given.seed)
+    worth, first = effects.loc["digits"]["rows"], effects.loc["noise, first draw"]
+    records = {"worth-digits-low": worth.min(), "worth-digits-high": worth.max()}
+    records["control-below"] = 1 - first["high"].min()
+    text = effects.apply(with_ends, axis=1, form=".2f")
+    cells = {kind: text.loc[kind] for kind in positions.IMAGES}
+    return Section(
+        records=recorded(records),
+        claims=(decide.conv_effective_m_digits(effects),),
+        tables={"effects": pd.DataFrame(cells)},
+        figures={"effects": partial(figures.design_of_images, effects)},
+    )
+
+
 def teacher_student(given: Settings) -> Section:
     """A task whose optimum is the identity, and whether descent finds it."""
     sizes, k = given.ts_batches, len(given.ts_batches)
@@ -263,6 +279,7 @@ def run(given: Settings) -> dict[str, Section]:
         "trajectories": paths,
         "redundancy": redundancy(given),
         "convolutions": convolutions(given),
+        "digits": digits(given),
         "teacher_student": teacher_student(given),
         "trained_network": trained_network(given, paths.values),
     }

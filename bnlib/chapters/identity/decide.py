@@ -9,7 +9,7 @@ import pandas as pd
 
 from bnlib.chapters.identity import measure
 from bnlib.chapters.identity.measure import POPULATIONS
-from bnlib.results import Claim
+from bnlib.results import UNDECIDED, Claim
 from bnlib.statistics import Interval
 from bnlib.verdicts import count, inside, verdict
 
@@ -160,6 +160,22 @@ def conv_effective_m(effects: pd.DataFrame) -> Claim:
         verdict((effects["fits"] > 0.5).all(), partly=beyond <= len(effects) / 2),
         f"The design effect exceeds 2 in {beyond} of {len(effects)} cases (layer and N); its "
         f"medians over channels run from {typical.min():.1f} to {typical.max():.0f}.",
+    )
+
+
+def conv_effective_m_digits(effects: pd.DataFrame) -> Claim:
+    """effects: of each kind of images, layer and number of images, from `positions.effects`."""
+    digits, control = effects.loc["digits"], effects.loc["noise, second draw"]
+    above, below, sound = digits.low > 2, digits.high < 2, inside(1, control)
+    told = above.any() or below.all()
+    return Claim(
+        "identity-conv-effective-m-digits",
+        count(above, tested=told) if sound.all() else UNDECIDED,
+        f"Design effects of digits: {digits.estimate.min():.1f} to {digits.estimate.max():.0f}; "
+        f"{above.sum()} of {len(digits)} intervals above 2, {below.sum()} below. The control's "
+        f"interval has 1 in {sound.sum()} of {len(control)} cells, in the first draw in "
+        f"{inside(1, effects.loc['noise, first draw']).sum()}; intervals reach up to "
+        f"{100 * (control.high - control.estimate).max():.0f} % to each side.",
     )
 
 

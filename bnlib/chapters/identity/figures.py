@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnlib import identity
+from bnlib.chapters.identity import positions
 from bnlib.chapters.identity.measure import POPULATIONS
 from bnlib.plots import curves, distributions
 from bnlib.plots.style import COLORS, MARKERS
@@ -164,6 +165,28 @@ def design(effects: pd.DataFrame) -> Figure:
     ax.axhline(1, **GREY)
     ax.set(yscale="log", ylabel=r"design effect $m/n_\mathrm{eff}$")
     ax.set_title("A position is worth far less than a row")
+    return fig
+
+
+def design_of_images(effects: pd.DataFrame) -> Figure:
+    """Design effect by layer for each kind of images, batches of two and of eight images apart."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.6), sharey=True)
+    layers = list(effects.index.unique("layer"))
+    colors = [COLORS[name] for name in ("batch", "measured", "neutral", "neutral")]
+    for ax, n in zip(axes, positions.SIZES, strict=True):
+        for k, kind in enumerate(positions.IMAGES):
+            part = effects.loc[kind].xs(n, level="N").loc[layers]
+            look = {"fmt": MARKERS[k], "color": colors[k], "ms": 4, "label": kind}
+            bounds = part[["estimate", "low", "high"]].to_numpy().T
+            _errorbar(ax, np.arange(len(layers)) + 0.12 * (k - 1.5), bounds, **look)
+        ax.set_xticks(np.arange(len(layers)), [name.replace(", ", "\n") for name in layers])
+        ax.tick_params(axis="x", labelsize=8)
+        ax.grid(False, axis="x")
+        ax.axhline(1, **GREY)
+        ax.set(yscale="log", ylim=(0.6, 6000), title=f"$N={n}$ images")
+    axes[0].set_ylabel(r"design effect $m/n_\mathrm{eff}$")
+    axes[1].legend(fontsize=8, ncols=2, loc="upper right")
+    fig.suptitle("The images decide what a position is worth", x=0.01, ha="left")
     return fig
 
 

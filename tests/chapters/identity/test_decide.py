@@ -58,6 +58,14 @@ def positions(effect, fits):
     return decide.conv_effective_m(pd.DataFrame({"effect": effect, "fits": fits}))
 
 
+def on_digits(*ends, control=(0.9, 1.1)):
+    """ends: (low, high) of each cell of the digits."""
+    kinds = {"digits": ends, "noise, first draw": [(2, 3)], "noise, second draw": [control]}
+    tables = [pd.DataFrame(rows, columns=["low", "high"]) for rows in kinds.values()]
+    effects = pd.concat(tables, keys=kinds).assign(estimate=2.0)
+    return decide.conv_effective_m_digits(effects)
+
+
 def by_mean(centred, shifted):
     """Verdict on two ratios (low, high)."""
     return decide.gradient_by_mean(*(Interval(0.0, *ends) for ends in (centred, shifted)), 67.0)
@@ -110,6 +118,14 @@ def students(many, by_rows, by_steps):
         (positions([3, 3, 3, 3], 0.51), "holds"),
         (positions([2, 2, 3, 3], 0.5), "partly"),
         (positions([2, 3, 3, 3], 0.5), "fails"),
+        (on_digits((2.01, 3), (2.1, 3)), "holds"),
+        (on_digits((2.01, 3), (2.0, 3)), "partly"),
+        (on_digits((2.01, 3), (1, 1.9)), "partly"),
+        (on_digits((1, 1.9), (1, 1.99)), "fails"),
+        (on_digits((1, 1.9), (1, 2.0)), "undecided"),
+        (on_digits((2.1, 3), (2.1, 3), control=(0.9, 1)), "holds"),
+        (on_digits((2.1, 3), (2.1, 3), control=(0.9, 0.99)), "undecided"),
+        (on_digits((2.1, 3), (2.1, 3), control=(1.01, 1.1)), "undecided"),
         (students(0.1, 1.2, 1.2), "holds"),
         (students(0.11, 0.94, 1.2), "partly"),
         (students(0.11, 1.2, 0.94), "partly"),

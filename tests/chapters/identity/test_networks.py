@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from bnlib import identity, reference
-from bnlib.chapters.identity import networks
+from bnlib import data, identity, reference
+from bnlib.chapters.identity import networks, positions
 
 
 def test_independent_positions_count_and_copied_ones_do_not():
@@ -96,3 +97,43 @@ def test_taking_the_mean_out_of_a_gradient_changes_no_weight_of_centred_rows():
     lost = (along.mT @ x).flatten(1)
     np.testing.assert_allclose(before - weights, lost, atol=1e-12)
     assert lost.abs().max() > 1e-3
+
+
+def test_windows_side_by_side_tie_no_positions_together():
+    """A pixel reaches one place of the second convolution, beside what the statistics carry."""
+    rng = np.random.default_rng(3)
+    filters = [torch.from_numpy(rng.normal(size=shape)) for shape in positions.SHAPES]
+    images = torch.from_numpy(rng.normal(size=(400, 1, 28, 28)))
+    moved = images.clone()
+    moved[0, 0, 5, 6] += 1
+    for (before, after), place in zip(
+        zip(positions.inputs(filters, images), positions.inputs(filters, moved), strict=True),
+        ((2, 3), (1, 1)),
+        strict=True,
+    ):
+        change = (after - before).abs().sum(dim=1)
+        touched = float(change[0, place[0], place[1]])
+        change[0, place[0], place[1]] = 0
+        assert change.max() < 0.01 * touched
+
+
+def test_each_image_is_in_one_batch_and_positions_of_noise_are_rows(monkeypatch):
+    seen = []
+
+    def kept(inputs, batches):
+        seen.append(batches)
+        return networks.batch_effects(inputs, batches)
+
+    monkeypatch.setattr(positions, "batch_effects", kept)
+    rows = data.load("mnist5k", 1)._replace(x_test=np.empty((0, 784)))
+    few = rows._replace(x_train=rows.x_train[:1000], y_train=rows.y_train[:1000])
+    monkeypatch.setattr(positions.data, "load", lambda name, seed: few)
+    monkeypatch.setattr(positions, "CROPS", 16)
+    monkeypatch.setattr(positions, "STEPS", 2)
+    cells = positions.effects(1)
+    assert all(len(np.unique(batches)) == batches.size for batches in seen)
+    assert [cells.loc[kind].shape for kind in positions.IMAGES] == [(10, 4)] * 4
+    noise = cells.loc["noise, second draw"]
+    np.testing.assert_allclose(noise.estimate, 1, atol=0.25)
+    np.testing.assert_allclose(noise.rows * noise.estimate, [784] * 2 + [196, 196, 49, 49] * 2)
+    assert (cells.loc["digits"].loc["pixels"].low > 5).all()
