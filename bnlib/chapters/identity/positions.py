@@ -65,12 +65,12 @@ def effects(seed: int) -> pd.DataFrame:
         layers = {"pixels": images}
         for name, net in nets.items():
             layers[f"first, {name}"], layers[f"second, {name}"] = inputs(net, images)
-        for (layer, x), n in product(layers.items(), SIZES):
-            described = describe(x.flatten(2).numpy())
-            batches = rng.permutation(len(x))[: len(x) // n * n].reshape(-1, n)
-            ratio = batch_effects(described, batches)[1].mean(axis=1)
+        described = {layer: describe(x.flatten(2).numpy()) for layer, x in layers.items()}
+        for (layer, seen), n in product(described.items(), SIZES):
+            batches = rng.permutation(len(images))[: len(images) // n * n].reshape(-1, n)
+            ratio = batch_effects(seen, batches)[1].mean(axis=1)
             effect = mean_interval(ratio, simultaneous(STATEMENTS))
-            worth = described.positions / effect.estimate
+            worth = seen.positions / effect.estimate
             cells[kind, layer, n] = effect._asdict() | {"rows": worth}
     return pd.DataFrame(cells).T.rename_axis(["images", "layer", "N"])
 
