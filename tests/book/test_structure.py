@@ -95,7 +95,8 @@ def test_a_rule_counts_as_registered_where_a_register_has_it():
     rules = {
         name: rule for register in registers for name, rule in register.get("rules", {}).items()
     }
-    assert {c["id"] for c in claims() if c["fixed"] == "registered"} == set(rules)
+    terms = {"half", "cell", "curve", "prediction"}  # of learning-rate-periods-register.toml
+    assert {c["id"] for c in claims() if c["fixed"] == "registered"} == set(rules) - terms
 
 
 def test_every_claim_is_registered_once_with_a_chapter_a_rule_and_a_known_verdict():

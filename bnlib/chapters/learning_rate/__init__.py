@@ -4,6 +4,7 @@ tolerates, and does it explain why batch normalization tolerates larger ones?
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import data, parameters, statistics
-from bnlib.chapters.learning_rate import decide, figures, measure
+from bnlib.chapters.learning_rate import decide, figures, measure, periods
 from bnlib.chapters.learning_rate.measure import LADDER, RESET, SCALE_FREE, Bench
 from bnlib.networks.arms import ARMS
 from bnlib.networks.spec import ACTIVATIONS
@@ -270,6 +271,33 @@ def fresh_constants(given: Settings, trained: Networks) -> Section:
     )
 
 
+def seldom_renewed() -> Section:
+    """Constants renewed every k steps, from the stored table; a part of one cell runs again."""
+    frame: Any = periods.frame_of(json.loads(measure.read("periods.json"))["rows"])
+    again, kept = periods.cell(4, 8, range(3)), frame.xs((4, 8), level=("L", "period"))
+    apart = [pd.Series(again[end] - kept[end].to_numpy()[:3]).abs() for end in periods.FINALS]
+    decide.agreeing(pd.concat(apart) * 2)  # steps of half a doubling
+    margins, rate = periods.margins(frame), frame["held"].unstack("period")
+    over = {name: frame[name] - frame["held"].xs("none", level="period") for name in periods.FINALS}
+    middle: Any = frame.assign(**over).groupby(["L", "period"], sort=False).mean()
+    shares = {k: middle.held[8, k] / middle.held[8, "bn"] for k in (1, 2, 8)}
+    numbers = {f"renewed-keeps-{k}": 100 * share for k, share in shares.items()}
+    numbers["renewed-keeps-retaken"] = 100 * middle.retaken[8, 1] / middle.held[8, "bn"]
+    for depth, fate in periods.fates(margins).items():
+        kept_to, lost_from = periods.reach(fate)
+        numbers |= {f"kept-to-{depth}": kept_to, f"lost-from-{depth}": lost_from}
+    return Section(
+        values=measure.read("periods-register.toml"),
+        records=recorded(numbers),
+        claims=(decide.seldom_renewed(margins, measure.gaps(rate, "bn", "none")),),
+        tables={
+            "margins": pd.DataFrame(decide.shown(margins).unstack(["final", "L"])),
+            "means": middle.round(2).unstack("L"),
+        },
+        figures={"curve": lambda: figures.renewal(frame)},
+    )
+
+
 def self_tuning(given: Settings) -> Section:
     """The effective rate of one unit, step by step, against its bound."""
     effective, bound = measure.tuning(Bench(given.dataset, width=given.width), WATCHED)
@@ -337,6 +365,7 @@ def run(given: Settings) -> dict[str, Section]:
         "variants": variants(trained.values, predicted.values),
         "mechanism": mechanism(trained.values),
         "fresh_constants": fresh_constants(given, trained.values),
+        "seldom_renewed": seldom_renewed(),
         "self_tuning": self_tuning(given),
         "beyond_one_step": beyond_one_step(trained.values),
         "small_rate": small_rate(given, trained.values),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from bnlib.chapters.learning_rate import measure
+from bnlib.chapters.learning_rate import measure, periods
 from bnlib.results import UNDECIDED, Claim
 from bnlib.statistics import Interval, rows_with
 from bnlib.verdicts import above, count, verdict
@@ -61,6 +61,23 @@ def fresh_constants(gaps: pd.DataFrame, *, trained: bool) -> Claim:
         "log2(largest rate of renewed / of BN), this run: "
         + ", ".join(f"{text} (L = {n})" for n, text in shown(gaps).items())
         + "; behind is below -1.",
+    )
+
+
+def seldom_renewed(margins: pd.DataFrame, gain: pd.DataFrame) -> Claim:
+    """margins: as `periods.margins` gives them.  gain: of BN over none, a row a depth."""
+    fate = periods.fates(margins)
+    eighth = fate.loc[8]
+    told = bool((eighth > 0).any() or (eighth < 0).all())
+    words = {1: "kept", 0: "open", -1: "lost"}
+    parts = [
+        f"L = {depth}: " + ", ".join(f"{period} {words[int(v)]}" for period, v in column.items())
+        for depth, column in fate.items()
+    ]
+    return Claim(
+        "seldom-renewed-constants",
+        count(eighth > 0, tested=told) if (gain.low > 0).all() else UNDECIDED,
+        "Most of BN's gain, by period: " + "; ".join(parts) + ".",
     )
 
 

@@ -208,3 +208,39 @@ def effective(rates: Sequence[float], rate: np.ndarray, bound: np.ndarray) -> Fi
     ax.set(xlabel="step", ylabel=r"effective rate $\eta/\|w\|^2$")
     ax.set_title("A rate that is too large is paid for once, in norm", pad=26)
     return fig
+
+
+def renewal(frame: pd.DataFrame) -> Figure:
+    """Largest rate, a panel a depth, and int against the period; means over seeds.
+
+    frame: as `periods.frame_of` gives it.  Horizontal lines: BN, half of its gain, and no norm.
+    """
+    depths = list(frame.index.unique("L"))
+    fig, axes = plt.subplots(1, len(depths) + 1, figsize=(9.6, 3.4))
+    middle: Any = frame.groupby(["L", "period"], sort=False).mean()
+    periods = [period for period in frame.index.unique("period") if not isinstance(period, str)]
+    for ax, depth in zip(axes, depths, strict=False):
+        means = middle.loc[depth]
+        for name, look in looks(("held", "retaken")).items():
+            ax.plot(periods, 2.0 ** means[name][periods], label=name, **look._asdict())
+        none, bn = (means.held[arm] for arm in ("none", "bn"))
+        for level, text in ((bn, "BN"), ((bn + none) / 2, "half of its gain"), (none, "none")):
+            ax.axhline(2.0**level, color=COLORS["neutral"], ls=":", lw=1)
+            ax.text(periods[-1], 2.0**level, text, fontsize=7, va="bottom", ha="right")
+        ax.set_yscale("log", base=2)
+        ax.set(title=f"{depth} weight matrices", ylabel=RATE)
+    for depth, look in zip(depths, looks([f"L = {n}" for n in depths]).items(), strict=True):
+        values = middle.loc[depth, "int"]
+        axes[-1].plot(periods, values[periods], label=look[0], **look[1]._asdict())
+        for arm, ls in (("bn", "-"), ("none", ":")):
+            axes[-1].axhline(values[arm], color=look[1].color, ls=ls, lw=0.8)
+    axes[-1].set(title="interaction", ylabel="int after 80 slow steps")
+    for ax in axes:
+        ax.set_xscale("log", base=2)
+        ax.set_xlabel("steps between renewals")
+    axes[0].legend(fontsize=8)
+    axes[-1].legend(fontsize=8)
+    fig.suptitle(
+        "Renewed every second step, constants lose most of BN's larger rate", x=0.01, ha="left"
+    )
+    return fig

@@ -110,9 +110,18 @@ def margins(frame: pd.DataFrame) -> pd.DataFrame:
 
 def fates(margin: pd.DataFrame) -> pd.DataFrame:
     """1 kept, -1 lost, 0 open: a row a period, a column a depth."""
-    kept = (margin.low > 0).groupby(["period", "L"]).all().astype(int)
-    lost = (margin.high < 0).groupby(["period", "L"]).all().astype(int)
-    return (kept - lost).unstack("L")
+    sides: Any = pd.DataFrame({"kept": margin.low > 0, "lost": margin.high < 0})
+    both = sides.groupby(["period", "L"]).all().astype(int)
+    return (both["kept"] - both["lost"]).unstack("L")
+
+
+def reach(fate: Any) -> tuple[int, int]:
+    """The longest period up to which all are kept, and the first from which on all are lost; or 0.
+
+    fate: a series, 1, 0 or -1 of each period, ascending.
+    """
+    kept, lost = (fate > 0).cummin(), (fate < 0)[::-1].cummin()
+    return max(fate.index[kept], default=0), min(fate.index[lost[::-1]], default=0)
 
 
 def redo(path: str | Path) -> None:
