@@ -119,17 +119,17 @@ def forward(
 
     def branch(block: int, a: Tensor) -> Tensor:
         a = phi(norm(f"_in{block}", a)) if arm.form == "v2" else a
-        a = linear(f"_in{block}", _beside(a, sequences))
+        a = linear(f"_in{block}", beside(a, sequences))
         a = phi(norm(str(block) if arm.form == "v2" else f"_in{block}", a))
         kept.hidden.append(a)
-        f = linear(f"_out{block}", _beside(a, sequences))
+        f = linear(f"_out{block}", beside(a, sequences))
         f = f if arm.form == "v2" else norm(str(block), f)
         f = f if arm.factor == 1 else f * arm.factor
         alpha = params.get(f"alpha{block}")
         return f if alpha is None else f * alpha[:, None, None]
 
     sequences = x.shape[1] if arm.convolution else 0
-    x = norm("0", linear("0", _windows(x) if arm.convolution else x))
+    x = norm("0", linear("0", windows(x) if arm.convolution else x))
     x = phi(x) if rectified else x
     for block in range(1, arm.blocks + 1):
         f = branch(block, x)
@@ -178,13 +178,13 @@ def build(
     blocks, kernel = 0 if name == "no-blocks" else blocks, KERNEL if convolution else 1
     inputs, classes = sizes
     fan = STEM_KERNEL if convolution else inputs
-    ends = _draws(seeds, 0, [(width, fan, 1.0), (classes, width, 1.0)])
+    ends = draws(seeds, 0, [(width, fan, 1.0), (classes, width, 1.0)])
     zero = torch.zeros(len(seeds), width, dtype=torch.float64)
     root = max(blocks, 1) ** -0.5
     params = {"W0": ends[0]} | _affine("0", zero, normed)
     for block in range(1, blocks + 1):
         shapes = [(width, kernel * width, 1.0), (width, kernel * width, 2.0)]
-        first, second = _draws(seeds, block, shapes)
+        first, second = draws(seeds, block, shapes)
         first = first * root if name == "fixup" else first
         second = 0 * second if name in ("fixup", "zero-weight") else second
         params |= {f"W_in{block}": first} | _affine(f"_in{block}", zero, normed)
@@ -211,7 +211,7 @@ def _affine(site: str, zero: Tensor, normed: bool, gamma: float = 1.0) -> dict[s
     return {f"gamma{site}": zero + gamma, f"beta{site}": zero.clone()}
 
 
-def _draws(
+def draws(
     seeds: Sequence[int], number: int, shapes: Sequence[tuple[int, int, float]]
 ) -> list[Tensor]:
     """Normal weights (S, out, in) of each (out, in, gain), from stream `number` of every seed."""
@@ -223,13 +223,13 @@ def _draws(
     return drawn
 
 
-def _windows(x: Tensor) -> Tensor:
+def windows(x: Tensor) -> Tensor:
     """Windows of the stem: sequences (S, m, length) -> rows (S, m positions, STEM_KERNEL)."""
     half = STEM_KERNEL // 2
     return F.pad(x, (half, half)).unfold(2, STEM_KERNEL, STEM_STRIDE).flatten(1, 2)
 
 
-def _beside(a: Tensor, sequences: int) -> Tensor:
+def beside(a: Tensor, sequences: int) -> Tensor:
     """Each row with its left and right neighbor in its sequence, (S, rows, 3 c); 0: rows alone."""
     if not sequences:
         return a
