@@ -61,19 +61,23 @@ class Snapshots:
         self.steps = np.full((len(levels), seeds), -1)
 
     def __call__(self, step: training.Step) -> None:
+        """`look`, for `training.train`."""
+        self.look(step.number, step.params)
+
+    def look(self, number: int, params: Params) -> None:
         """Look at every step up to 20, then at every fifth.  Raises `Reached` after the last."""
-        if step.number > 20 and step.number % 5:
+        if number > 20 and number % 5:
             return
         with torch.no_grad():
-            now = {name: value.detach() for name, value in step.params.items()}
+            now = {name: value.detach() for name, value in params.items()}
             output = self.arm.logits(now, self.x.expand(len(self.y), -1, -1))
             loss = training.seed_losses(output, self.y, "cross-entropy").numpy()
-        for level, params, steps in zip(self.levels, self.params, self.steps, strict=True):
+        for level, kept, steps in zip(self.levels, self.params, self.steps, strict=True):
             new = (loss <= level) & (steps < 0)
-            steps[new] = step.number
+            steps[new] = number
             rows = torch.from_numpy(new)
             for name, value in now.items():
-                params[name][rows] = value[rows]
+                kept[name][rows] = value[rows]
         if (self.steps >= 0).all():
             raise Reached
 
@@ -136,20 +140,25 @@ def at_times(
             yield f"{optimizer}-{when}", kept | {"steps": np.where(missed, np.nan, steps)}
 
 
-def by_seed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a seed, a column each number, arm, world and time; NaN where a level is not reached."""
-    numbers = ["int", "own", "loss"]
+def by_seed(
+    rows: Sequence[Mapping[str, Any]], place: Sequence[str] = PLACE, more: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row a seed, a column each number, arm, world and time; NaN where a level is not reached.
+
+    place: what tells cells apart.  more: numbers beside int, own, act and loss.
+    """
+    numbers = ["int", "own", "loss", *more]
     frame: Any = pd.DataFrame(rows)
-    long = frame[[*PLACE, "arm", *numbers]].explode(numbers)
+    long = frame[[*place, "arm", *numbers]].explode(numbers)
     long = long.astype(dict.fromkeys(numbers, float))
     long["act"] = 1 - long["int"] - long["own"]
-    long["seed"] = long.groupby([*PLACE, "arm"]).cumcount()
-    wide = long.pivot(index="seed", columns=["arm", *PLACE], values=[*numbers, "act"])
+    long["seed"] = long.groupby([*place, "arm"]).cumcount()
+    wide = long.pivot(index="seed", columns=["arm", *place], values=[*numbers, "act"])
     return wide.sort_index(axis=1)
 
 
-def directions(gaps: pd.DataFrame) -> pd.DataFrame:
-    """-1 less, 1 more, 0 open of every cell, a row a world, a column a time.
+def sign_tests(gaps: pd.DataFrame) -> Any:
+    """-1 less, 1 more, 0 open of every cell.
 
     gaps: BN minus another arm, a row a seed, a column a cell; a NaN is left out.
     Exact two-sided sign tests, Holm's correction over all cells at 5 %.
@@ -158,7 +167,12 @@ def directions(gaps: pd.DataFrame) -> pd.DataFrame:
     below: Any = (gaps < 0).sum()
     p = binom.cdf(np.minimum(above, below), above + below, 0.5)
     decided = holm(np.minimum(1.0, 2 * p)) < 0.05
-    return over_times(np.sign(above - below) * decided)
+    return np.sign(above - below) * decided
+
+
+def directions(gaps: pd.DataFrame) -> pd.DataFrame:
+    """`sign_tests` as a table, a row a world, a column a time."""
+    return over_times(sign_tests(gaps))
 
 
 def over_times(cells: pd.Series) -> Any:
