@@ -5,13 +5,14 @@ Rows are a cell each, as in `measure`; only cells with at least `JUDGED` weight 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bnlib.results import Claim
+from bnlib.statistics import Interval, listed, sign
 from bnlib.verdicts import count, verdict
 
 JUDGED = 4  # weight matrices from which on a cell counts
@@ -181,4 +182,35 @@ def interaction_direction_is_time(signs: pd.DataFrame) -> Claim:
         f"Worlds of {len(signs)} with less/more interaction: {shown}. Of {decided(signs)} decided "
         f"cells of {signs.size}, {with_commoner(signs)} have the commoner direction of their time, "
         f"{with_commoner(signs, 1)} that of their world. Alone: {words}.",
+    )
+
+
+def one_direction(signs: pd.Series, side: int, least: int) -> str:
+    """holds: every cell has the side, -1 or 1.  undecided: fewer than `least` cells decided.
+    partly: some have it and none the other.  fails: otherwise."""
+    right, wrong = signs == side, signs == -side
+    decided_cells = (signs != 0).sum()
+    return verdict(right.all(), right.any() and not wrong.any(), tested=decided_cells >= least)
+
+
+def interactions_beyond_perceptrons(signs: pd.Series) -> Claim:
+    """signs: of BN - none of int, by network, activation and time; the ReLU cells decide."""
+    words, relu = {-1: "less", 0: "open", 1: "more"}, signs.xs("relu", level="activation")
+    cells = zip(signs.index, signs, strict=True)
+    shown = ", ".join(f"{' '.join(cell)} {words[side]}" for cell, side in cells)
+    return Claim(
+        "interactions-beyond-perceptrons",
+        one_direction(relu, -1, len(relu) // 2),
+        f"BN against none: {shown}.",
+    )
+
+
+def larger_rates_beyond_perceptrons(gaps: Mapping[tuple[str, str], Interval]) -> Claim:
+    """gaps: BN - none of log2 of the largest stable rate, by network and time."""
+    signs = pd.Series({cell: sign(gap) for cell, gap in gaps.items()})
+    shown = listed({" ".join(cell): gap for cell, gap in gaps.items()}, "+.1f")
+    return Claim(
+        "larger-rates-beyond-perceptrons",
+        one_direction(signs, 1, 1),
+        f"log2 of the ratio of the largest stable rates, BN to none: {shown}.",
     )
