@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib import parameters, statistics
-from bnlib.chapters.interactions import decide, figures, measure, times
+from bnlib.chapters.interactions import decide, figures, measure, networks, times
 from bnlib.chapters.interactions.measure import COMPARED
 from bnlib.chapters.interactions.stored import HERE, REGISTER, SEEDS
 from bnlib.interactions import DIRECTIONS
@@ -22,7 +23,12 @@ from bnlib.stored import content, table
 
 LEAST_AGREEMENT = 0.9  # share of values of int that come out as the stored table has them
 Steps = dict[str, pd.DataFrame]  # of `every_cell`
-DIGESTS = {REGISTER: "4ccba15cda775505", "times.json": "55d99f3116424540"}
+DIGESTS = {
+    REGISTER: "4ccba15cda775505",
+    "times.json": "55d99f3116424540",
+    "networks-register.toml": "2a4965400c52b29f",
+    "networks.json": "95d4956a2682c536",
+}
 OTHERS = ["layer-norm", "orthogonal", "weight-norm", "bn-last-hidden"]
 
 
@@ -285,6 +291,41 @@ def when_or_which(given: Settings) -> Section:
     )
 
 
+def other_networks(given: Settings) -> Section:
+    """Convolutional networks, of the second stored table, with its register; a part runs again."""
+    register, kept = (HERE / name for name in ("networks-register.toml", "networks.json"))
+    wide: Any = networks.by_seed(table(kept, DIGESTS[kept.name])["rows"])
+    again = networks.agreement(wide, "residual", range(4))
+    assert again >= LEAST_AGREEMENT
+    relu = wide.xs("relu", axis=1, level="activation")
+    signs, gaps = networks.signs(wide), networks.rate_gaps(relu)
+    numbers = {f"int-{net}-{time}-{arm}": x for (arm, net, time), x in relu["int"].median().items()}
+    numbers |= {f"factor-{'-'.join(cell)}": 2**gap.estimate for cell, gap in gaps["none"].items()}
+    fastest = relu["max_stable", "bn"] == math.log2(networks.RATES[-1])
+    numbers["rates-at-edge"] = fastest.to_numpy().sum()
+    pairs = wide["int", "bn"].notna() & wide["int", "none"].notna()
+    split = {f"int, {arm}": wide["int", arm].median().round(2) for arm in networks.ARMS}
+    split |= {name: sides.map(decide.SIDES.get) for name, sides in signs.items()}
+    columns = [(target, arm) for target in networks.TARGETS for arm in networks.ARMS]
+    rates = {f"{arm}, {target}": relu[target, arm].mean().round(1) for target, arm in columns}
+    for other, of_other in gaps.items():
+        text = {cell: statistics.with_ends(gap, "+.1f") for cell, gap in of_other.items()}
+        rates[f"BN - {other}, max_stable"] = pd.Series(text)
+    return Section(
+        values=content(register, DIGESTS[register.name]).decode(),
+        records=(*recorded(numbers), *percents({"networks-agree": again})),
+        claims=(
+            decide.interactions_beyond_perceptrons(signs["int, BN - none"]),
+            decide.larger_rates_beyond_perceptrons(gaps["none"]),
+        ),
+        tables={
+            "split": pd.DataFrame(split).assign(pairs=pairs.sum()),
+            "rates": pd.DataFrame(rates).T,
+        },
+        figures={"cells": lambda: figures.by_network(wide["int"], wide["max_stable"])},
+    )
+
+
 def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
     cells, arms = every_cell(given), every_arm(given)
@@ -304,4 +345,5 @@ def run(given: Settings) -> dict[str, Section]:
         "participation": participation(given),
         "ablation": ablation(arms.values),
         "when_or_which": when_or_which(given),
+        "other_networks": other_networks(given),
     }

@@ -15,6 +15,7 @@ from bnlib.results import Claim
 from bnlib.statistics import Interval, listed, sign
 from bnlib.verdicts import count, verdict
 
+SIDES = {-1: "less", 0: "open", 1: "more"}
 JUDGED = 4  # weight matrices from which on a cell counts
 
 
@@ -195,9 +196,9 @@ def one_direction(signs: pd.Series, side: int, least: int) -> str:
 
 def interactions_beyond_perceptrons(signs: pd.Series) -> Claim:
     """signs: of BN - none of int, by network, activation and time; the ReLU cells decide."""
-    words, relu = {-1: "less", 0: "open", 1: "more"}, signs.xs("relu", level="activation")
+    relu = signs.xs("relu", level="activation")
     cells = zip(signs.index, signs, strict=True)
-    shown = ", ".join(f"{' '.join(cell)} {words[side]}" for cell, side in cells)
+    shown = ", ".join(f"{' '.join(cell)} {SIDES[side]}" for cell, side in cells)
     return Claim(
         "interactions-beyond-perceptrons",
         one_direction(relu, -1, len(relu) // 2),

@@ -16,6 +16,7 @@ from bnlib.plots.style import COLORS, looks
 HATCHES = ("", "///", "...", "xxx")
 INTERACTION = "interaction, share of the promise"
 PREDICTED = "share of the promised decrease"
+BESIDE = ("none", "frozen", "bn")
 TITLES = {
     ("relu", "start"): "ReLU, at the start:\nBN interacts less, frozen in between",
     ("relu", "trained"): "ReLU, trained:\nfrozen statistics do it too",
@@ -169,4 +170,27 @@ def world_map(signs: pd.DataFrame, medians: pd.DataFrame) -> Figure:
         "int of BN minus int of none, median; violet less, orange more, white open",
         fontsize=10.5,
     )
+    return fig
+
+
+def by_network(int_of: pd.DataFrame, rate_of: pd.DataFrame) -> Figure:
+    """int, and log2 of the largest stable rate, of three arms: a dot a seed, a line the median.
+
+    int_of, rate_of: a row a seed, columns arm, network, activation and time.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=(8, 5))
+    for ax, values in zip(axes, (int_of, rate_of), strict=True):
+        cells: Any = values["bn"].dropna(axis=1, how="all").columns
+        for shift, (arm, look) in zip((-0.25, 0, 0.25), looks(BESIDE).items(), strict=True):
+            for place, cell in enumerate(cells):
+                seeds, at = values[arm][cell], place + shift
+                x, label = at + np.linspace(-0.07, 0.07, len(seeds)), None if place else arm
+                ax.plot(x, seeds, look.marker, color=look.color, ms=3.5, alpha=0.6, label=label)
+                ax.hlines(seeds.median(), at - 0.11, at + 0.11, look.color, lw=2)
+        ax.set_xticks(range(len(cells)), ["\n".join(cell) for cell in cells], fontsize=8)
+        ax.grid(visible=False, axis="x")
+    axes[0].set_yscale("symlog", linthresh=1.0)
+    axes[0].set(ylabel=INTERACTION, title="With ReLU BN interacts less, after SGD by far")
+    axes[1].set(ylabel="largest stable rate, log2", title="Only BN stands large rates")
+    axes[0].legend()
     return fig
