@@ -183,10 +183,10 @@ def by_network(int_of: pd.DataFrame, rate_of: pd.DataFrame) -> Figure:
         cells: Any = values["bn"].dropna(axis=1, how="all").columns
         for shift, (arm, look) in zip((-0.25, 0, 0.25), looks(BESIDE).items(), strict=True):
             for place, cell in enumerate(cells):
-                seeds, at = values[arm][cell], place + shift
+                seeds, at = values[(arm, *cell)], place + shift
                 x, label = at + np.linspace(-0.07, 0.07, len(seeds)), None if place else arm
                 ax.plot(x, seeds, look.marker, color=look.color, ms=3.5, alpha=0.6, label=label)
-                ax.hlines(seeds.median(), at - 0.11, at + 0.11, look.color, lw=2)
+                ax.hlines(np.nanmedian(seeds), at - 0.11, at + 0.11, look.color, lw=2)
         ax.set_xticks(range(len(cells)), ["\n".join(cell) for cell in cells], fontsize=8)
         ax.grid(visible=False, axis="x")
     axes[0].set_yscale("symlog", linthresh=1.0)
