@@ -163,6 +163,20 @@ def padding(given: Settings) -> Section:
 
 
 @one_thread()
+def padded_training(given: Settings) -> Section:
+    """What padding in the statistics of training costs."""
+    lines = measure.padded_training(given)
+    table = lines.groupby(["arm", "statistics"], sort=False)[["accuracy", "loss"]].mean()
+    half = {kind: table.accuracy["half", kind] for kind in ("running", "recomputed")}
+    return Section(
+        values=lines,
+        records=recorded({f"padded-half-{kind}": value for kind, value in half.items()}, "percent"),
+        claims=(decide.padding_harms(lines),),
+        tables={"padded": table.round(3)},
+    )
+
+
+@one_thread()
 def pure_batches(given: Settings) -> Section:
     """One class a batch, and fakes in a batch of their own."""
     lines = measure.pure_batches(given)
@@ -230,6 +244,6 @@ def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
     sections = (
         owners, moving_toys, moving_averages, evaluation_law, small_batches, accumulation, ghosts,
-        two_processes, padding, pure_batches, leak, averaged_weights, decision,
+        two_processes, padding, padded_training, pure_batches, leak, averaged_weights, decision,
     )  # fmt: skip
     return {section.__name__: section(given) for section in sections}

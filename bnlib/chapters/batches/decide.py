@@ -9,7 +9,14 @@ import pandas as pd
 
 from bnlib.chapters.batches.exact import Padding
 from bnlib.results import Claim
-from bnlib.statistics import Interval, holm, paired_difference, rows_with, with_ends
+from bnlib.statistics import (
+    Interval,
+    equivalent,
+    holm,
+    paired_difference,
+    rows_with,
+    with_ends,
+)
 from bnlib.verdicts import count, inside, verdict
 
 STATISTICS = "the statistics: recompute them"
@@ -214,6 +221,25 @@ def padding_law(padded: Padding) -> Claim:
         verdict(padded.law <= 1e-12 and padded.absorbed <= 1e-12 and padded.other > 1e-2),
         f"Law of {len(padded.lines)} channels and shares to {padded.law:.1e}, absorbed to "
         f"{padded.absorbed:.1e}; the same constants at another share miss by {padded.other:.2f}.",
+    )
+
+
+def padding_harms(lines: Any) -> Claim:
+    """lines: of `measure.padded_training`."""
+    running = rows_with(lines, statistics="running")
+    masked = rows_with(running, arm="masked")
+    points = {
+        arm: _paired(masked, rows_with(running, arm=arm), "accuracy")
+        for arm in ("changing share", "half")
+    }
+    changing = _column(rows_with(running, arm="changing share"), "accuracy")
+    same = equivalent(_column(masked, "accuracy"), changing, 0.5)
+    gap = points["changing share"]
+    return Claim(
+        "batches-padding-harms",
+        verdict(gap.low > 0.5, tested=same),
+        f"Points of accuracy, masked minus padded, {len(masked)} seeds: changing share "
+        f"{with_ends(gap, '+.2f')}, constant half {with_ends(points['half'], '+.2f')}.",
     )
 
 

@@ -341,6 +341,63 @@ def layer_inputs(given: Settings) -> np.ndarray:
     return (rows.x_train[0, :90] @ net.params["W1"][0].mT).numpy()
 
 
+PADDED = {"masked": (0.0, 0.0), "changing share": (0.0, 0.8), "half": (0.5, 0.5)}
+
+
+@dataclass
+class Padded:
+    """Batch statistics of m real rows and of padding; the last row stands for all padding rows.
+
+    Equal rows stay equal, so one with a weight does for all, and every network has its own share.
+    """
+
+    kept: dict[int, Moments]  # running statistics, weight 0.1
+    weight: Tensor  # of every row, (S, m + 1, 1), 1 for a real one
+
+    def __call__(self, site: int, z: Tensor) -> Tensor:
+        """x_hat by the weighted statistics, which the running ones follow."""
+        n = self.weight.sum(1, keepdim=True)
+        mean = (self.weight * z).sum(1, keepdim=True) / n
+        var = (self.weight * (z - mean).square()).sum(1, keepdim=True) / n
+        unbiased = (var * n / (n - 1)).detach()
+        new = Moments(mean.detach().squeeze(1), unbiased.squeeze(1))
+        self.kept[site] = followed(self.kept[site], new, 0.1)
+        return (z - mean) * (var + EPS).rsqrt()
+
+
+def padded_training(given: Settings) -> Any:
+    """E5c: 64 real rows beside rows of zeros, loss on the real ones; evaluated without padding.
+
+    A line an arm, kind of statistics and seed; twice the seeds of other experiments.
+    """
+    seeds, m, parts = range(2 * given.seeds), 64, []
+    rows = splits(len(seeds))
+    order = batch_order(seeds, rows.x_train.shape[1], batch=m, steps=given.steps)
+    zero = torch.zeros(len(seeds), 1, rows.x_train.shape[2])
+    start = Moments(torch.zeros(len(seeds), DEEP[1]), torch.ones(len(seeds), DEEP[1]))
+    for arm, ends in PADDED.items():
+        drawn = np.random.default_rng([given.seed, 61]).uniform(*ends, (given.steps, len(seeds)))
+        empty = torch.from_numpy(np.rint(m * drawn / (1 - drawn))).float()
+        norm = Padded(
+            dict.fromkeys(range(1, len(DEEP) - 1), start), torch.ones(len(seeds), m + 1, 1)
+        )
+
+        def batches(norm: Padded = norm, empty: Tensor = empty) -> Iterator[tuple[Tensor, Tensor]]:
+            for (x, y), count in zip(
+                Rows(rows.x_train, rows.y_train).batches(order), empty, strict=True
+            ):
+                norm.weight[:, -1, 0] = count
+                yield torch.cat([x, zero], 1), y
+
+        net = started(DEEP, seeds)
+        descend(net, norm, batches(), training.Recipe(given.steps, m, GOOD_RATE, **COSINE))
+        kinds = {"running": norm.kept, "recomputed": net.recalibrate(rows.x_train)}
+        for kind, stats in kinds.items():
+            where = {"arm": arm, "statistics": kind}
+            parts.append(scored(net.params, stored(stats), rows.x_test, rows.y_test, **where))
+    return pd.concat(parts)
+
+
 def pure_batches(given: Settings) -> Any:
     """E6: accuracy after 400 steps of 32 rows, with mixed batches and with one class a batch."""
     rows, steps, seeds, parts = splits(given.seeds), 400, range(given.seeds), []

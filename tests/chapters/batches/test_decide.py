@@ -252,3 +252,23 @@ def patients(right, wrong, sick=0):
 )  # fmt: skip
 def test_the_tree_holds_from_nine_in_ten_on_if_it_calls_no_healthy_network_sick(counts, expected):
     assert decide.tree_names(patients(*counts)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("points", "spread", "expected"),
+    [
+        (0.52, 0.01, "holds"),
+        (0.52, 0.03, "undecided"),
+        (0.4, 0.01, "fails"),
+        (-0.4, 0.01, "fails"),
+        (0.4, 0.2, "undecided"),
+        (-0.6, 0.01, "undecided"),
+    ],
+)
+def test_padding_harms_by_more_than_half_a_point_or_by_less(points, spread, expected):
+    lines = []
+    for arm, lost in (("masked", 0), ("changing share", 1), ("half", 1)):
+        seen = [{"accuracy": 90 - lost * (points + spread * k)} for k in (-1, 0, 1, 0)]
+        lines += seeds(seen, arm=arm, statistics="running")
+        lines += seeds([{"accuracy": v} for v in (10, 20, 30, 40)], arm=arm, statistics="other")
+    assert decide.padding_harms(pd.DataFrame(lines)).verdict == expected

@@ -10,6 +10,7 @@ from bnlib.data import Split
 from bnlib.networks.batches import batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
+from bnlib.rows import Moments
 
 
 def test_the_toy_comes_to_rest_where_the_law_says():
@@ -142,3 +143,21 @@ def test_merged_statistics_keep_the_digits_that_sums_lose():
 def test_a_grid_that_does_not_fit_is_refused_with_the_reason(name, value, reason):
     with pytest.raises(ValueError, match=f"parameter '{name}': expected .*({reason})"):
         Settings(**{name: value})
+
+
+def test_one_weighted_row_is_as_many_padding_rows():
+    net, x = measure.started((5, 6, 6, 3), [0, 1], torch.float64), torch.rand(2, 8, 5).double()
+    zero = [torch.zeros(2, n, 5).double() for n in (1, 4)]
+    start = Moments(torch.zeros(2, 6).double(), torch.ones(2, 6).double())
+    norm = measure.Padded({1: start, 2: start}, torch.ones(2, 9, 1).double())
+    norm.weight[:, -1] = 4
+    y = torch.zeros(2, 8).long()
+    one = measure.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
+    four = measure.gradients(net.params, torch.cat([x, zero[1]], 1), y, measure.of_batch)
+    torch.testing.assert_close(one, four)
+    z = torch.cat([x, zero[1]], 1) @ net.params["W1"].mT
+    torch.testing.assert_close(norm.kept[1].mean, 0.1 * z.mean(1))
+    torch.testing.assert_close(norm.kept[1].var, 0.9 + 0.1 * z.var(1))
+    norm.weight[:, -1] = 0
+    masked = measure.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
+    torch.testing.assert_close(masked, measure.gradients(net.params, x, y, measure.of_batch))
