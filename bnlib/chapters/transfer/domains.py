@@ -38,8 +38,13 @@ class Target(NamedTuple):
     y_test: Tensor
 
     def first(self, count: int) -> Target:
-        """With only so many labelled rows."""
-        return self._replace(x=self.x[:, :count], y=self.y[:, :count])
+        """With so many labelled rows; beyond those there are, the first tested ones are labelled."""
+        more = max(0, count - self.x.shape[1])
+        x, y = (
+            torch.cat([labelled[:, :count], tested[:, :more]], 1)
+            for labelled, tested in ((self.x, self.x_test), (self.y, self.y_test))
+        )
+        return self._replace(x=x, y=y, x_test=self.x_test[:, more:], y_test=self.y_test[:, more:])
 
 
 class Trained(NamedTuple):
@@ -67,12 +72,14 @@ def splits(name: str, seeds: Sequence[int]) -> list[Split]:
     return [s._replace(x_train=small(s.x_train), x_test=small(s.x_test)) for s in whole]
 
 
-def source(name: str, seeds: Sequence[int], *, steps: int) -> Trained:
-    """One network a seed, trained on its own split of the source."""
+def source(
+    name: str, seeds: Sequence[int], *, steps: int, trainable: Sequence[str] | None = None
+) -> Trained:
+    """One network a seed, trained on its own split of the source; trainable: kinds, None for all."""
     net = SeedBatchedMLP(SPEC, seeds, torch.float32)
     rows = splits(name, seeds)
     x, y = (np.stack([getattr(s, part) for s in rows]) for part in ("x_train", "y_train"))
-    training.train(net, x, y, steps=steps, **SOURCE)
+    training.train(net, x, y, steps=steps, trainable=trainable, **SOURCE)
     return Trained(net, net.recalibrate(torch.as_tensor(x)))
 
 

@@ -32,6 +32,7 @@ SUBSETS = {  # what is trained, and whether of W1 and W2 only random entries, as
     "random weights and head": ((*HIDDEN, *HEAD), True),
     "all": (TRAINED["all"], False),
 }
+SINGLE = {"γ": (("gamma",), False), "β": (("beta",), False)}
 STEPS, BATCH, SUBSET_STEPS = 120, 32, 100
 FIRST_STEPS, LOOKS = 150, 100  # after, and batches before, the first update
 EARLY = 10  # steps that count as the first ones
@@ -166,12 +167,16 @@ def table(source: Trained, rows: Target, rates: Sequence[float]) -> dict[tuple[s
 
 
 def subsets(
-    source: Trained, rows: Target, rates: Sequence[float], labels: Sequence[int]
+    source: Trained,
+    rows: Target,
+    rates: Sequence[float],
+    labels: Sequence[int],
+    chosen: Mapping[str, tuple[Sequence[str], bool]] = SUBSETS,
 ) -> dict[tuple[str, int], Arm]:
-    """What is tuned (`SUBSETS`) on so many labelled rows; statistics of all rows of the target."""
+    """What is tuned on so many labelled rows; statistics of all rows of the target."""
     start, arms = with_statistics(source, _all_rows(rows)), {}
     numbers = sum(v[0].numel() for n, v in source.net.params.items() if n.rstrip("12") in AFFINE)
-    for n, (name, (kinds, random)) in product(labels, SUBSETS.items()):
+    for n, (name, (kinds, random)) in product(labels, chosen.items()):
         how = {"random": numbers * random, "batch": min(BATCH, n), "steps": SUBSET_STEPS}
         arms[name, n] = tune(start, rows.first(n), rates, kinds, **how)
     return arms
