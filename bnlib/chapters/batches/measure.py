@@ -500,8 +500,24 @@ CAUSES = {
     "test input shifted": Ill(scale=0.5, shift=0.3),
     "60 training rows": Ill(m=16, train_rows=60),
 }
-FORGOTTEN = {"eval() forgotten, 2 rows": 2, "eval() forgotten, 4 rows": 4}
-FORGOTTEN |= {"eval() forgotten, 16 rows": 16, "eval() forgotten, sorted": 64}
+FORGOTTEN = [(f"eval() forgotten, {m} rows", "", m) for m in (2, 4, 16)]  # cause, size, rows
+FORGOTTEN += [("eval() forgotten, sorted", "", 64)]
+Size = dict[str, Any]
+SIZES: dict[str, list[Size]] = {  # of `results/batches-register.toml`: each cause at several sizes
+    "too few steps": [{"a": 0.01, "steps": t} for t in (15, 30, 60, 120, 294)],
+    "momentum swapped": [{"a": a, "m": m} for m in (4, 16, 64) for a in (0.5, 0.9, 0.99)],
+    "batches of 4": [{"m": m} for m in (2, 3, 4, 8, 16, 32)],
+    "dropout before BN": [{"keep": keep} for keep in (0.9, 0.7, 0.5, 0.3)],
+    "last batch has 2 rows": [{"last": last} for last in (2, 4, 8, 32)],
+    "half is padding": [{"padding": share} for share in (0.1, 0.25, 0.5, 0.8)],
+    "test input shifted": [
+        {"scale": scale, "shift": shift}
+        for scale, shift in ((0.9, 0.05), (0.8, 0.1), (0.5, 0.3), (1.0, 0.3))
+    ],
+    "60 training rows": [{"train_rows": n, "m": 16} for n in (30, 60, 120, 240, 480)],
+}
+FORGOTTEN_SIZES = [("eval() forgotten", f"{m} rows", m) for m in (2, 4, 8, 16, 64)]
+FORGOTTEN_SIZES += [("eval() forgotten", f"sorted, {m} rows", m) for m in (16, 64)]
 
 
 def patients(given: Settings) -> Any:
@@ -511,14 +527,31 @@ def patients(given: Settings) -> Any:
     recomputing on training rows; X: after recomputing on test rows.  companions: whether what the
     user calls evaluation changes with the order of the rows.  left: (1 - a)^t of the start.
     """
-    rows, parts = splits(given.seeds), []
-    for cause, ill in CAUSES.items():
-        net, seen = _patient(rows, ill, given.seeds)
-        parts.append(seen.assign(cause=cause, a=ill.a, left=(1 - ill.a) ** ill.steps))
+    cases = [(cause, "", ill) for cause, ill in CAUSES.items()]
+    return _examined(splits(given.seeds), cases, FORGOTTEN)
+
+
+def sized_patients(seeds: int) -> Any:
+    """The same with every cause at several sizes; column `size`."""
+    cases = [("healthy", "", Ill())]
+    for cause, sizes in SIZES.items():
+        for ill in sizes:
+            cases.append((cause, ", ".join(f"{k} {v:g}" for k, v in ill.items()), Ill(**ill)))
+    return _examined(splits(seeds), cases, FORGOTTEN_SIZES)
+
+
+def _examined(
+    rows: Split, cases: list[tuple[str, str, Ill]], forgotten: list[tuple[str, str, int]]
+) -> pd.DataFrame:
+    parts: list[pd.DataFrame] = []
+    for cause, size, ill in cases:
+        net, seen = _patient(rows, ill, len(rows.x_train))
+        more = {"cause": cause, "size": size, "a": ill.a, "left": (1 - ill.a) ** ill.steps}
+        parts.append(seen.assign(**more))
         if cause == "healthy":
-            for name, m in FORGOTTEN.items():
-                lost = _forgotten(net, rows, m, "sorted" in name)
-                parts.append(parts[0].assign(cause=name, **lost))
+            for name, way, m in forgotten:
+                lost = _forgotten(net, rows, m, "sorted" in name + way)
+                parts.append(parts[0].assign(cause=name, size=way, **lost))
     frame = pd.concat(parts, ignore_index=True)
     healthy = frame[frame.cause == "healthy"].set_index("seed")["E test"]
     return frame.assign(healthy=frame.seed.map(healthy))
