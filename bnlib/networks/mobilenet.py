@@ -58,7 +58,8 @@ class MobileNetV2:
                 var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
                 weights |= {f"{name}.running_mean": mean, f"{name}.running_var": var}
             parts = ("running_mean", "running_var", "weight", "bias")
-            x = functional.batch_norm(x, *(weights[f"{name}.{part}"] for part in parts))
+            mean, var, gamma, beta = (weights[f"{name}.{part}"] for part in parts)
+            x = functional.batch_norm(x, mean, var, gamma, beta)
             if PROJECTION.search(name):
                 x = x + stream if x.shape == stream.shape else x
             else:

@@ -6,15 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bnlib import identity, parameters
-from bnlib.chapters.batches import decide, exact, figures, machines, measure
+from bnlib.chapters.batches import decide, encoders, exact, figures, machines, measure, stored
 from bnlib.laws import ema_noise
 from bnlib.parameters import ascending, expect, grid, parameter
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval, rows_with
+from bnlib.stored import table
 from bnlib.training import one_thread
+from bnlib.verdicts import simultaneous
+
+DIGEST = "522f1c305a52b3f2"  # of the stored table
+AGREEMENT = 0.05  # by which the accuracy of a stored encoder may come out otherwise
 
 
 def _dividing(whole: int) -> parameters.Rule:
@@ -103,8 +109,12 @@ def evaluation_law(given: Settings) -> Section:
 
 @one_thread()
 def small_batches(given: Settings) -> Section:
-    """Networks trained on small batches, evaluated with four maps and a control; no claim."""
-    lines = measure.small_batches(given)
+    """Networks trained on small batches, evaluated with four maps and a control.
+
+    Beside them the stored convolutional network, trained on two images a batch.
+    """
+    lines, images = measure.small_batches(given), pd.DataFrame(_stored()["evaluation"])
+    weighed = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
     table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
     m = given.batch_sizes[0]
     plain = rows_with(lines, m=m, map="as it is").loss.to_numpy()
@@ -113,7 +123,8 @@ def small_batches(given: Settings) -> Section:
     return Section(
         values=lines,
         records=recorded({"best-map-loss": gap}, ends="+.3f"),
-        tables={"maps": table.round(3)},
+        claims=(decide.eval_helps(images, lines),),
+        tables={"maps": table.round(3), "images": weighed.round(3)},
     )
 
 
@@ -201,6 +212,28 @@ def leak(given: Settings) -> Section:
 
 
 @one_thread()
+def trained_encoders(given: Settings) -> Section:
+    """Stored encoders that were trained on the task of the leak; one arm runs again."""
+    lines: Any = pd.DataFrame(_stored()["encoded"])
+    level = simultaneous(len(encoders.ARMS), exact.LAW_LEVEL)
+    intervals, bits = {}, {}
+    for arm, part in lines.groupby("arm", sort=False):
+        intervals[arm] = mean_interval(np.concatenate(part.accuracy.tolist()), level)._asdict()
+        bits[arm] = np.mean(part.bits.tolist())
+    table: Any = pd.DataFrame.from_dict(intervals, orient="index")
+    again = encoders.trained("batch norm", 0)["accuracy"]
+    kept = rows_with(lines, arm="batch norm", seed=0).accuracy.iloc[0]
+    gap = abs(np.mean(again) - np.mean(kept))
+    if not gap <= AGREEMENT:
+        raise AssertionError(f"expected the stored accuracy {np.mean(kept)}, got {np.mean(again)}")
+    return Section(
+        records=(Record("encoder-finds", 100 * table.estimate["batch norm"], "percent"),),
+        claims=(decide.leak_trained(table, 1 / exact.GROUPS),),
+        tables={"encoders": table.assign(bits=pd.Series(bits)).round(4)},
+    )
+
+
+@one_thread()
 def averaged_weights(given: Settings) -> Section:
     """Which statistics belong to averaged weights."""
     lines, law = measure.averaged_weights(given)
@@ -240,10 +273,34 @@ def decision(given: Settings) -> Section:
     )
 
 
+def causes_by_size(given: Settings) -> Section:
+    """The stored table of causes, each at several sizes."""
+    patients = decide.with_names(pd.DataFrame(_stored()["diagnosis"]))
+    lines = {}
+    for (cause, size), part in patients.groupby(["cause", "size"], sort=False):
+        line = {"points lost": (part.healthy - part["E test"]).mean(), "loss": part.loss.mean()}
+        line["after the cure"] = (part.healthy - part.cured).mean()
+        line["right"] = (part.named == part.right).mean()
+        lines[cause, size] = line
+    table: Any = pd.DataFrame.from_dict(lines, orient="index")
+    ill = patients[(patients.cause != "healthy") & (patients.gain >= 3)]
+    right = 100 * float((ill.named == ill.right).mean())
+    return Section(
+        records=(Record("tree-right-sizes", right, "percent"),),
+        tables={"sizes": table.round(2)},
+        figures={"sizes": lambda: figures.causes_by_size(table.iloc[1:])},  # without the healthy
+    )
+
+
+def _stored() -> dict[str, Any]:
+    return table(stored.HERE / "full.json", DIGEST)
+
+
 def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
     sections = (
         owners, moving_toys, moving_averages, evaluation_law, small_batches, accumulation, ghosts,
-        two_processes, padding, padded_training, pure_batches, leak, averaged_weights, decision,
+        two_processes, padding, padded_training, pure_batches, leak, trained_encoders,
+        averaged_weights, decision, causes_by_size,
     )  # fmt: skip
     return {section.__name__: section(given) for section in sections}

@@ -165,6 +165,30 @@ def eval_law(maps: Any) -> Claim:
     )
 
 
+def eval_helps(images: Any, rows: Any) -> Claim:
+    """images: lines of `convolutional.table`.  rows: of `measure.small_batches`."""
+    plain, weighed = (rows_with(images, weight=weight) for weight in (0.0, 1.0))
+    gaps = {name: _paired(weighed, plain, name) for name in ("accuracy", "loss")}
+    p = holm([gap.p for gap in gaps.values()])
+    better = (p < 0.05) & [gaps["accuracy"].estimate > 0, gaps["loss"].estimate < 0]
+    worse, words = [], []
+    for m, part in rows.groupby("m"):
+        maps = [rows_with(part, map=kind) for kind in ("weighing 1/m", "as it is")]
+        points, loss = (_paired(*maps, name) for name in gaps)
+        worse += [points.high < 0, loss.low > 0]
+        words += [f"m = {m}: {_both(points, loss)}"]
+    return Claim(
+        "batches-eval-helps",
+        verdict(better.all() and not any(worse), better.any()),
+        f"Example weighing minus statistics as they are. Convolutions, two images: "
+        f"{_both(gaps['accuracy'], gaps['loss'])}. Fully connected: {'; '.join(words)}.",
+    )
+
+
+def _both(points: Any, loss: Any) -> str:
+    return f"{with_ends(points, '+.2f')} points, loss {with_ends(loss, '+.4f')}"
+
+
 def accumulation(lines: Any, errors: dict[str, float]) -> Claim:
     """lines, errors: of `measure.accumulation`; the statement fails where its opposite is exact."""
     first = rows_with(lines, layer="W1")
@@ -309,6 +333,18 @@ def leak_cured(lines: Any, chance: float) -> Claim:
         f"{local.accuracy.max():.3f}; cures and row norms with {cures.accuracy.min():.4f} to "
         f"{cures.accuracy.max():.4f}; with a queue the cures leave {queue.accuracy.min():.3f} to "
         f"{queue.accuracy.max():.3f}.",
+    )
+
+
+def leak_trained(intervals: Any, chance: float) -> Claim:
+    """intervals: of the accuracy, a row an arm of `encoders.ARMS`; chance: 1/K."""
+    local, others = intervals.loc["batch norm"], intervals.drop(index="batch norm")
+    used = local.low > chance
+    words = ", ".join(f"{arm} {value:.4f}" for arm, value in intervals.estimate.items())
+    return Claim(
+        "batches-leak-trained",
+        verdict(used and inside(chance, others).all(), used),
+        f"Accuracy of trained encoders, chance {chance:.4f}: {words}.",
     )
 
 

@@ -142,3 +142,23 @@ def decision(table: Any) -> Figure:
     ax.set_title("Some popular suspects cost nothing; some cost everything")
     ax.legend()
     return fig
+
+
+def causes_by_size(table: Any) -> Figure:
+    """Points lost and left after the cure, a panel a cause, a pair of bars a size."""
+    groups = list(table.groupby(level=0, sort=False))
+    fig, axes = plt.subplots(3, 3, figsize=(7.6, 7.6), sharex=True)
+    for ax, (cause, part) in zip(axes.flat, groups, strict=True):
+        places, sizes = np.arange(len(part)), part.index.get_level_values(1)
+        ax.barh(places - 0.2, part["points lost"], 0.38, color=COLORS["gradient"], label="lost")
+        cured: Any = {"color": COLORS["batch"], "label": "left after the cure"}
+        ax.barh(places + 0.2, part["after the cure"], 0.38, **cured)
+        ax.set_yticks(places, list(sizes), fontsize=7)
+        ax.invert_yaxis()
+        ax.grid(False, axis="y")
+        ax.set_title(str(cause), fontsize=9)
+    axes[2, 0].legend(fontsize=7)
+    fig.supxlabel("points of test accuracy", size=10.5)
+    title = "Few rows, few steps and a forgotten eval() cost most; padding costs little"
+    fig.suptitle(title, x=0.01, ha="left")
+    return fig

@@ -535,8 +535,8 @@ def sized_patients(seeds: int) -> Any:
     """The same with every cause at several sizes; column `size`."""
     cases = [("healthy", "", Ill())]
     for cause, sizes in SIZES.items():
-        for ill in sizes:
-            cases.append((cause, ", ".join(f"{k} {v:g}" for k, v in ill.items()), Ill(**ill)))
+        names = [", ".join(f"{k} {v:g}" for k, v in size.items()) for size in sizes]
+        cases += [(cause, name, Ill(**size)) for name, size in zip(names, sizes, strict=True)]
     return _examined(splits(seeds), cases, FORGOTTEN_SIZES)
 
 

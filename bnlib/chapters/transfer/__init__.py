@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bnlib import parameters
-from bnlib.chapters.transfer import decide, domains, exact, figures, measure
+from bnlib.chapters.transfer import decide, domains, exact, figures, measure, mixtures, stored
 from bnlib.chapters.transfer.domains import Target, Trained
 from bnlib.identity import gaussian_error
 from bnlib.parameters import ascending, grid, names, parameter
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval, paired_difference, with_ends
+from bnlib.stored import table
+from bnlib.training import one_thread
 
 NETWORKS = ["lite0", "lite1", "lite2"]
+DIGEST = "@@"  # of the stored table
+AGREEMENT = 1.0  # points by which a part of it may come out otherwise
 SHIFTS = ["noise", "small rotation", "blur", "contrast"]
 
 
@@ -312,6 +316,59 @@ def photographs(given: Settings, contrast: exact.Contrast) -> Section:
     )
 
 
+@one_thread()
+def more_labels(given: Settings) -> Section:
+    """The stored table of subsets, both ways; a part runs again."""
+    arms = stored.arms(_stored()["subsets"])
+    scores = {key: mean_interval(arm.accuracy) for key, arm in arms.items()}
+    first = next(iter(stored.WAYS))
+    ((again),) = stored.arms(stored.subsets(first, "without", range(3), (20,))).values()
+    kept = arms[first, "without", "head", 20]
+    gap = float(np.abs(again.test - kept.test[:, :3]).mean())
+    if not gap <= AGREEMENT:
+        raise AssertionError(f"expected the stored accuracies to {AGREEMENT} points, got {gap}")
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    for (way, source, name, n), arm in arms.items():
+        tuned = name if source == "with" else f"{name}, source without γ, β"
+        cell = f"{with_ends(scores[way, source, name, n], '.1f')} at {arm.rate}"
+        rows.setdefault((way, tuned), {})[n] = cell
+    pairs = {
+        "scale-or-shift": (("γ", 200), ("β", 200)),
+        "all-or-affine": (("all", 1000), ("γ, β", 1000)),
+        "affine-or-random": (("γ, β", 1000), ("random weights", 1000)),
+    }
+    gaps = {}
+    for name, pair in pairs.items():
+        one, other = (arms[first, "with", *each].accuracy for each in pair)
+        gaps[name] = paired_difference(one, other)
+    with_affine = arms[first, "with", "head", 20].accuracy
+    return Section(
+        values=arms,
+        records=recorded(gaps, "points", ends="+.1f"),
+        claims=(decide.affine_harms(kept.accuracy, with_affine),),
+        tables={"labels": pd.DataFrame.from_dict(rows, orient="index")},
+        figures={"labels": lambda: figures.more_labels(scores)},
+    )
+
+
+def mixed_statistics(given: Settings) -> Section:
+    """The stored table of mixtures of stored and target statistics in shipped networks."""
+    lines: Any = pd.DataFrame(_stored()["mixtures"])
+    wide = lines.pivot(
+        index=["network", "corruption"], columns="weight", values=["agreement", "cosine"]
+    )
+    order = pd.MultiIndex.from_product([mixtures.NETWORKS, exact.CORRUPTIONS])
+    return Section(
+        values=lines,
+        tables={"mixtures": wide.reindex(order).round(3)},
+        figures={"mixtures": lambda: figures.mixtures(lines)},
+    )
+
+
+def _stored() -> dict[str, Any]:
+    return table(stored.HERE / "full.json", DIGEST)
+
+
 def run(given: Settings) -> dict[str, Section]:
     """All sections, in page order."""
     begun = start(given)
@@ -320,7 +377,9 @@ def run(given: Settings) -> dict[str, Section]:
     sections["theorems"] = theorems(given, at)
     sections["remedies"] = remedies(given, at)
     sections["photographs"] = photographs(given, sections["theorems"].values)
+    sections["mixed_statistics"] = mixed_statistics(given)
     sections["cells"] = cells(given, at, sections["first_steps"].values)
     sections["both_ways"], sections["subsets"] = both_ways(given, at), subsets(given, at)
+    sections["more_labels"] = more_labels(given)
     sections["companions"], sections["entropy"] = companions(given, at), entropy(given, at)
     return sections

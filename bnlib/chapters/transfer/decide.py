@@ -11,7 +11,15 @@ import pandas as pd
 from bnlib.chapters.transfer.exact import Contrast, Random
 from bnlib.chapters.transfer.measure import EARLY, Arm, Stream
 from bnlib.results import UNDECIDED, Claim
-from bnlib.statistics import Paired, holm, listed, paired_difference, rows_with, with_ends
+from bnlib.statistics import (
+    Paired,
+    equivalent,
+    holm,
+    listed,
+    paired_difference,
+    rows_with,
+    with_ends,
+)
 from bnlib.verdicts import above, count, verdict
 
 MIXING = ("rotation", "permutation")
@@ -242,6 +250,17 @@ def affine_beats_random(arms: Mapping[tuple[str, int], Arm]) -> Claim:
         "transfer-affine-beats-random",
         _above_zero(gaps),
         f"Gamma and beta minus as many random weights, points: {_by_labels(gaps)}.",
+    )
+
+
+def affine_harms(without: np.ndarray, trained: np.ndarray) -> Claim:
+    """Accuracy of a tuned head, 20 labels, from sources without gamma and beta and with them."""
+    gap, same = paired_difference(without, trained), equivalent(without, trained, 1.0)
+    return Claim(
+        "transfer-affine-harms",
+        verdict(gap.low > 0, tested=same or gap.high < 0),
+        f"Source without gamma and beta minus with them, head tuned on 20 labels, {len(without)} "
+        f"seeds: {with_ends(gap, '+.2f')} points.",
     )
 
 

@@ -38,7 +38,7 @@ class Target(NamedTuple):
     y_test: Tensor
 
     def first(self, count: int) -> Target:
-        """With so many labelled rows; beyond those there are, the first tested ones are labelled."""
+        """With so many labelled rows; beyond those, the first tested ones get theirs."""
         more = max(0, count - self.x.shape[1])
         x, y = (
             torch.cat([labelled[:, :count], tested[:, :more]], 1)
@@ -75,7 +75,7 @@ def splits(name: str, seeds: Sequence[int]) -> list[Split]:
 def source(
     name: str, seeds: Sequence[int], *, steps: int, trainable: Sequence[str] | None = None
 ) -> Trained:
-    """One network a seed, trained on its own split of the source; trainable: kinds, None for all."""
+    """One network a seed, trained on its own split of the source; trainable: kinds of numbers."""
     net = SeedBatchedMLP(SPEC, seeds, torch.float32)
     rows = splits(name, seeds)
     x, y = (np.stack([getattr(s, part) for s in rows]) for part in ("x_train", "y_train"))

@@ -186,3 +186,47 @@ def photographs(cosines: pd.DataFrame, borders: pd.DataFrame) -> Figure:
     ax.set_title("Exact for contrast about the padding value, lost elsewhere")
     ax.legend()
     return fig
+
+
+LABELLED = ("γ, β", "γ", "β", "random weights", "head", "all")
+
+
+def more_labels(scores: Mapping[tuple[str, str, str, int], Interval]) -> Figure:
+    """Accuracy by the number of labels, a line for what is tuned, a panel for each way."""
+    ways = list(dict.fromkeys(way for way, *_ in scores))
+    fig, grid = plt.subplots(1, len(ways), figsize=(7.4, 3.6))
+    axes = list(np.atleast_1d(grid))
+    for ax, way in zip(axes, ways, strict=True):
+        for name, look in looks(dict.fromkeys(LABELLED)).items():
+            line = {n: v for (w, s, t, n), v in scores.items() if (w, s, t) == (way, "with", name)}
+            middle, ends = _bars(line.values())
+            style: Any = {"color": look.color, "ls": look.linestyle, "marker": look.marker[0]}
+            ax.errorbar(list(line), middle, ends, label=name, **style)
+        labels = sorted({n for *_, n in scores})
+        ax.set(xscale="log", title=way, xlabel="labelled rows")
+        ax.set_xticks(labels, [str(n) for n in labels])
+        ax.minorticks_off()
+    axes[0].set_ylabel("accuracy on the target (percent)")
+    axes[0].legend(fontsize=8)
+    fig.suptitle("@@", x=0.01, ha="left")
+    return fig
+
+
+def mixtures(lines: Any) -> Figure:
+    """Agreement with the clean crop by the weight of target statistics, a panel a network."""
+    fig, grid = plt.subplots(1, lines.network.nunique(), figsize=(7.6, 3.4), sharey=True)
+    axes = list(np.atleast_1d(grid))
+    for ax, (network, part) in zip(axes, lines.groupby("network", sort=False), strict=True):
+        groups = {str(name): rows for name, rows in part.groupby("corruption", sort=False)}
+        ax.plot(groups.pop("clean").agreement.to_list(), color=COLORS["neutral"], label="clean")
+        for name, look in looks(groups).items():
+            style: Any = {"color": look.color, "ls": look.linestyle, "label": name}
+            ax.plot(groups[name].agreement.to_list(), look.marker, **style)
+        weights = [f"{weight:g}" for weight in dict.fromkeys(part.weight)]
+        ax.set_xticks(range(len(weights)), weights, fontsize=7)
+        ax.set_title(str(network), fontsize=10)
+    axes[0].set_ylabel("same first class as the clean crop (%)")
+    axes[-1].legend(fontsize=7)
+    fig.supxlabel("weight λ of target statistics", size=10.5)
+    fig.suptitle("@@", x=0.01, ha="left")
+    return fig

@@ -177,7 +177,11 @@ def subsets(
     start, arms = with_statistics(source, _all_rows(rows)), {}
     numbers = sum(v[0].numel() for n, v in source.net.params.items() if n.rstrip("12") in AFFINE)
     for n, (name, (kinds, random)) in product(labels, chosen.items()):
-        how = {"random": numbers * random, "batch": min(BATCH, n), "steps": SUBSET_STEPS}
+        how: dict[str, Any] = {
+            "random": numbers * random,
+            "batch": min(BATCH, n),
+            "steps": SUBSET_STEPS,
+        }
         arms[name, n] = tune(start, rows.first(n), rates, kinds, **how)
     return arms
 

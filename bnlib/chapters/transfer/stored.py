@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bnlib import stored
 from bnlib.chapters.transfer import domains, measure, mixtures
 from bnlib.training import one_thread
@@ -40,6 +42,16 @@ def subsets(
         {**key, "tuned": name, "labels": n, "aside": arm.aside.tolist(), "test": arm.test.tolist()}
         for (name, n), arm in arms.items()
     ]
+
+
+def arms(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str, int], measure.Arm]:
+    """Rows of `subsets` as arms, by way, source, what is tuned and number of labels."""
+    made = {}
+    for row in rows:
+        aside, test = (np.array(row[name]) for name in ("aside", "test"))
+        key = row["way"], row["source"], row["tuned"], row["labels"]
+        made[key] = measure.Arm(RATES, aside, test, aside > np.inf, np.empty((0, *test.shape)))
+    return made
 
 
 @one_thread()

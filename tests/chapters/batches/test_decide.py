@@ -272,3 +272,56 @@ def test_padding_harms_by_more_than_half_a_point_or_by_less(points, spread, expe
         lines += seeds(seen, arm=arm, statistics="running")
         lines += seeds([{"accuracy": v} for v in (10, 20, 30, 40)], arm=arm, statistics="other")
     assert decide.padding_harms(pd.DataFrame(lines)).verdict == expected
+
+
+def weighing(points, loss, maps=(0.0, 0.0)):
+    """Lines of two weights, convolutional, and of two maps, fully connected; four seeds."""
+    lines, rows = [], []
+    for weight in (0.0, 0.5, 1.0):
+        noise = [{"accuracy": 90 + 0.01 * k * weight, "loss": 0.01 * k * weight} for k in range(4)]
+        moved = [
+            {"accuracy": v["accuracy"] + points * weight, "loss": v["loss"] + loss * weight}
+            for v in noise
+        ]
+        lines += seeds(moved, weight=weight)
+    for m in (4, 8):
+        for kind, share in (("as it is", 0), ("weighing 1/m", 1)):
+            seen = [
+                {"accuracy": share * (maps[0] + 0.01 * (k - 1.5)), "loss": share * maps[1]}
+                for k in range(4)
+            ]
+            rows += seeds(seen, m=m, map=kind)
+    return decide.eval_helps(pd.DataFrame(lines), pd.DataFrame(rows)).verdict
+
+
+@pytest.mark.parametrize(
+    ("points", "loss", "maps", "expected"),
+    [
+        (1.0, -1.0, (0.0, 0.0), "holds"),
+        (1.0, -1.0, (-1.0, 0.0), "partly"),
+        (1.0, -1.0, (0.0, 1.0), "partly"),
+        (1.0, 1.0, (0.0, 0.0), "partly"),
+        (-1.0, -1.0, (0.0, 0.0), "partly"),
+        (-1.0, 1.0, (1.0, -1.0), "fails"),
+    ],
+)
+def test_weighing_helps_with_both_where_it_harms_nowhere(points, loss, maps, expected):
+    assert weighing(points, loss, maps) == expected
+
+
+@pytest.mark.parametrize(
+    ("local", "other", "expected"),
+    [
+        (0.11, (0.1, 0.2), "holds"),
+        (0.11, (0.11, 0.2), "partly"),
+        (0.11, (0.01, 0.09), "partly"),
+        (0.1, (0.0, 0.2), "fails"),
+    ],
+)
+def test_an_encoder_that_uses_the_leak_is_above_chance_and_the_cured_ones_are_at_it(
+    local, other, expected
+):
+    rows = {"batch norm": (0.5, local, 0.9), "synchronized": (0.1, *other), "none": (0.1, 0.0, 0.3)}
+    columns = ["estimate", "low", "high"]
+    intervals = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    assert decide.leak_trained(intervals, 0.1).verdict == expected

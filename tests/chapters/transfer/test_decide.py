@@ -176,3 +176,19 @@ def test_gamma_and_beta_beat_random_weights_by_the_number_of_labels(few, many, e
     arms = {("random weights", n): arm(seeds(80)) for n in (20, 200)}
     arms |= {("γ, β", 20): arm(seeds(80 + few, 0.2)), ("γ, β", 200): arm(seeds(80 + many, 0.2))}
     assert decide.affine_beats_random(arms).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("gap", "spread", "expected"),
+    [
+        (0.5, 0.1, "holds"),
+        (-0.5, 0.1, "fails"),
+        (-3.0, 0.1, "fails"),
+        (0.1, 0.5, "fails"),
+        (0.5, 3.0, "undecided"),
+    ],
+)
+def test_trained_gamma_and_beta_harm_where_a_head_does_better_without(gap, spread, expected):
+    with_them = np.array([80.0, 82.0, 81.0, 83.0])
+    without = with_them + gap + spread * np.array([-1, 0, 1, 0])
+    assert decide.affine_harms(without, with_them).verdict == expected

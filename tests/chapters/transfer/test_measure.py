@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import training
-from bnlib.chapters.transfer import domains, exact, measure
+from bnlib import data, training
+from bnlib.chapters.transfer import domains, exact, measure, mixtures
 from bnlib.networks.seed_batched import SeedBatchedMLP
 
 SEEDS = range(2)
@@ -178,3 +178,33 @@ def test_random_masks_train_as_many_numbers_as_gamma_and_beta(source, monkeypatc
     net: SeedBatchedMLP = source.net
     affine = sum(net.params[f"{kind}{i}"][0].numel() for kind in measure.AFFINE for i in (1, 2))
     assert int(counts) == affine == 512
+
+
+def test_more_labels_come_from_rows_that_are_then_not_tested():
+    rows = domains.target("mnist", [0])
+    more = rows.first(300)
+    assert (more.x.shape[1], more.x_test.shape[1]) == (300, 1500)
+    assert torch.equal(more.x[:, 200:], rows.x_test[:, :100])
+    assert torch.equal(more.y[:, 200:], rows.y_test[:, :100])
+    assert torch.equal(more.y_test, rows.y_test[:, 100:])
+    assert torch.equal(more.x_aside, rows.x_aside)
+    few = rows.first(20)
+    assert torch.equal(few.x, rows.x[:, :20])
+    assert torch.equal(few.x_test, rows.x_test)
+
+
+def test_a_source_without_gamma_and_beta_keeps_them_at_one_and_zero():
+    net = domains.source("digits", [0], steps=3, trainable=("W", "b")).net
+    assert all((net.params[f"gamma{i}"] == 1).all() for i in (1, 2))
+    assert all((net.params[f"beta{i}"] == 0).all() for i in (1, 2))
+    assert not (domains.source("digits", [0], steps=3).net.params["gamma1"] == 1).all()
+
+
+def test_a_mixture_takes_its_share_of_both_statistics_and_every_weight_of_the_network():
+    stored = mixtures.shipped("lite0")
+    target = stored.recalibrated(data.photo_crops(2, size=64))
+    half = mixtures.mixed(stored, target, 0.25)
+    for name in ("_bn0.running_mean", "_blocks.3._bn1.running_var"):
+        share = 0.75 * stored.weights[name] + 0.25 * target.weights[name]
+        torch.testing.assert_close(half.weights[name], share)
+    assert torch.equal(half.weights["_fc.weight"], stored.weights["_fc.weight"])
