@@ -208,25 +208,32 @@ def more_labels(scores: Mapping[tuple[str, str, str, int], Interval]) -> Figure:
         ax.minorticks_off()
     axes[0].set_ylabel("accuracy on the target (percent)")
     axes[0].legend(fontsize=8)
-    fig.suptitle("@@", x=0.01, ha="left")
+    fig.suptitle(
+        "Labels favour the head and all numbers; γ alone does what γ and β do", x=0.01, ha="left"
+    )
     return fig
 
 
 def mixtures(lines: Any) -> Figure:
     """Agreement with the clean crop by the weight of target statistics, a panel a network."""
-    fig, grid = plt.subplots(1, lines.network.nunique(), figsize=(7.6, 3.4), sharey=True)
+    fig, grid = plt.subplots(1, lines.network.nunique(), figsize=(7.6, 3.9), sharey=True)
     axes = list(np.atleast_1d(grid))
     for ax, (network, part) in zip(axes, lines.groupby("network", sort=False), strict=True):
         groups = {str(name): rows for name, rows in part.groupby("corruption", sort=False)}
-        ax.plot(groups.pop("clean").agreement.to_list(), color=COLORS["neutral"], label="clean")
+        ax.plot(
+            groups.pop("clean").agreement.to_list(), color=COLORS["neutral"], lw=2.5, label="clean"
+        )
         for name, look in looks(groups).items():
             style: Any = {"color": look.color, "ls": look.linestyle, "label": name}
             ax.plot(groups[name].agreement.to_list(), look.marker, **style)
         weights = [f"{weight:g}" for weight in dict.fromkeys(part.weight)]
         ax.set_xticks(range(len(weights)), weights, fontsize=7)
         ax.set_title(str(network), fontsize=10)
+        ax.set_xlabel("weight λ")
     axes[0].set_ylabel("same first class as the clean crop (%)")
-    axes[-1].legend(fontsize=7)
-    fig.supxlabel("weight λ of target statistics", size=10.5)
-    fig.suptitle("@@", x=0.01, ha="left")
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8
+    )
+    title = "A little of the target's statistics hardly helps; all of them destroy"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
