@@ -40,6 +40,7 @@ def test_every_arm_takes_its_statistics_from_its_rows(arm):
     z = torch.randn(encoders.GROUPS, encoders.ROWS, 5)
     order = torch.randperm(encoders.GROUPS * encoders.ROWS)
     out = encoders.normalized(arm, z, order)
+    assert bool(out.mean(1).abs().max() < 1e-5) == (arm == "batch norm")
     axes = {"batch norm": 1, "synchronized": (0, 1), "layer norm": 2}
     if arm == "shuffled":
         out, axes = out.flatten(0, 1)[order].view_as(z), {arm: 1}
