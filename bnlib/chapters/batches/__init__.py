@@ -114,7 +114,7 @@ def small_batches(given: Settings) -> Section:
     Beside them the stored convolutional network, trained on two images a batch.
     """
     lines, images = measure.small_batches(given), pd.DataFrame(_stored()["evaluation"])
-    weighed = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
+    weighed: Any = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
     table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
     m = given.batch_sizes[0]
     plain = rows_with(lines, m=m, map="as it is").loss.to_numpy()
@@ -276,12 +276,12 @@ def decision(given: Settings) -> Section:
 def causes_by_size(given: Settings) -> Section:
     """The stored table of causes, each at several sizes."""
     patients = decide.with_names(pd.DataFrame(_stored()["diagnosis"]))
-    lines = {}
-    for (cause, size), part in patients.groupby(["cause", "size"], sort=False):
+    lines: dict[Any, dict[str, float]] = {}
+    for case, part in patients.groupby(["cause", "size"], sort=False):
         line = {"points lost": (part.healthy - part["E test"]).mean(), "loss": part.loss.mean()}
         line["after the cure"] = (part.healthy - part.cured).mean()
         line["right"] = (part.named == part.right).mean()
-        lines[cause, size] = line
+        lines[case] = line
     table: Any = pd.DataFrame.from_dict(lines, orient="index")
     ill = patients[(patients.cause != "healthy") & (patients.gain >= 3)]
     right = 100 * float((ill.named == ill.right).mean())

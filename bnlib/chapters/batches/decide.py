@@ -173,8 +173,8 @@ def eval_helps(images: Any, rows: Any) -> Claim:
     better = (p < 0.05) & [gaps["accuracy"].estimate > 0, gaps["loss"].estimate < 0]
     worse, words = [], []
     for m, part in rows.groupby("m"):
-        maps = [rows_with(part, map=kind) for kind in ("weighing 1/m", "as it is")]
-        points, loss = (_paired(*maps, name) for name in gaps)
+        new, old = (rows_with(part, map=kind) for kind in ("weighing 1/m", "as it is"))
+        points, loss = (_paired(new, old, name) for name in gaps)
         worse += [points.high < 0, loss.low > 0]
         words += [f"m = {m}: {_both(points, loss)}"]
     return Claim(

@@ -194,8 +194,8 @@ LABELLED = ("γ, β", "γ", "β", "random weights", "head", "all")
 def more_labels(scores: Mapping[tuple[str, str, str, int], Interval]) -> Figure:
     """Accuracy by the number of labels, a line for what is tuned, a panel for each way."""
     ways = list(dict.fromkeys(way for way, *_ in scores))
-    fig, grid = plt.subplots(1, len(ways), figsize=(7.4, 3.6))
-    axes = list(np.atleast_1d(grid))
+    fig, axes = plt.subplots(1, len(ways), figsize=(7.4, 3.6), squeeze=False)
+    axes = axes[0]
     for ax, way in zip(axes, ways, strict=True):
         for name, look in looks(dict.fromkeys(LABELLED)).items():
             line = {n: v for (w, s, t, n), v in scores.items() if (w, s, t) == (way, "with", name)}
@@ -216,8 +216,9 @@ def more_labels(scores: Mapping[tuple[str, str, str, int], Interval]) -> Figure:
 
 def mixtures(lines: Any) -> Figure:
     """Agreement with the clean crop by the weight of target statistics, a panel a network."""
-    fig, grid = plt.subplots(1, lines.network.nunique(), figsize=(7.6, 3.9), sharey=True)
-    axes = list(np.atleast_1d(grid))
+    count = lines.network.nunique()
+    fig, axes = plt.subplots(1, count, figsize=(7.6, 3.9), sharey=True, squeeze=False)
+    axes = axes[0]
     for ax, (network, part) in zip(axes, lines.groupby("network", sort=False), strict=True):
         groups = {str(name): rows for name, rows in part.groupby("corruption", sort=False)}
         ax.plot(
