@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from bnlib import laws, parameters, statistics, training
 from bnlib.chapters.gradient import decide, figures, measure, witnesses
 from bnlib.parameters import parameter
 from bnlib.results import Record, Section, recorded
+from bnlib.verdicts import simultaneous
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -227,6 +229,35 @@ def averaging(given: Settings) -> Section:
 
 
 @training.one_thread()
+def rates(given: Settings) -> Section:
+    """Does training the first layer lower the loss of test rows, at a rate that suits it?"""
+    swept = {m: measure.sweep_rates(given, m) for m in (2, 4)}
+    split, lr = measure.digits(given.seeds)[0][0], given.lr * measure.FACTORS
+    interval = partial(
+        statistics.resampled_interval, test_share=len(split.x_test) / len(split.x_train)
+    )
+    own = {m: {n: interval(s.own_gain) for n, s in ends.items()} for m, ends in swept.items()}
+    level = simultaneous(len(lr) * len(swept[2]))
+    same = {n: interval(s.gains.T, level=level) for n, s in swept[2].items()}
+    records, losses = [], {}
+    for m, ends in swept.items():
+        for length, (steps, sweep) in zip(("short", "long"), ends.items(), strict=True):
+            records += recorded({f"own-gain-{m}-{length}": own[m][steps]}, "nats", ends="+.2f")
+            best = dict(zip(("trained", "fixed"), lr[[*sweep.best]], strict=True))
+            records += [Record(f"own-rate-{m}-{length}-{arm}", at) for arm, at in best.items()]
+            for arm, (_, test) in sweep._asdict().items():
+                losses[f"m = {m}", f"{steps} steps", arm] = test.mean(1)
+    pairs = {n: interval(s.gains.T) for n, s in swept[2].items()}
+    return Section(
+        values=swept,
+        records=(*records, Record("sweep-steps", max(swept[2]))),
+        claims=(decide.pairs_learn(own[2], own[4], same),),
+        tables={"losses": pd.DataFrame(losses, [f"{rate:.2g}" for rate in lr]).round(2)},
+        figures={"gains": lambda: figures.gains_by_rate(lr, pairs)},
+    )
+
+
+@training.one_thread()
 def rounding(given: Settings) -> Section:
     """Float32 kernels far from zero, and on inputs that break them."""
     rng, far = np.random.default_rng(given.seed), 10.0 ** np.arange(2, 6.5, 0.5)
@@ -274,5 +305,6 @@ def run(given: Settings) -> dict[str, Section]:
         "small_batches": batches,
         "controls": controls(given, batches.values, rng=others.values),
         "averaging": averaging(given),
+        "rates": rates(given),
         "rounding": rounding(given),
     }

@@ -120,6 +120,36 @@ def dead_pairs(ratios: Mapping[float, Interval], seeds: int) -> Claim:
     return Claim("grad-batch-two-dead", verdict(hundredth, less, tested=less or more), evidence)
 
 
+def pairs_learn(
+    own: Mapping[int, Interval], control: Mapping[int, Interval], same: Mapping[int, Interval]
+) -> Claim:
+    """Gains of the first layer, steps -> interval.  holds: with own rates at every length.
+
+    partly: at one, or at some equal rate.  fails: it loses at every length.  Otherwise undecided,
+    and where the control does not gain.  same: intervals of all rates, arrays (R,).
+    """
+    equal = [gain.low > 0 for gain in same.values()]
+    gained, lost = ([at(gain) for gain in own.values()] for at in (_above, _below))
+    some, tested = any(gained) or np.any(equal), all(map(_above, control.values()))
+    word = verdict(all(gained), some, tested=some or all(lost)) if tested else "undecided"
+    evidence = "what training the layer takes off the test loss, each arm at its own rate: "
+    evidence += "; ".join(
+        f"after {steps:,} steps {with_ends(gain, '.3f')} with one pair a step, "
+        f"{with_ends(control[steps], '.3f')} with batches of four"
+        for steps, gain in own.items()
+    )
+    evidence += f". At equal rates one pair gains in {np.sum(equal)} of {np.size(equal)} cells"
+    return Claim("grad-batch-two-learns", word, evidence)
+
+
+def _above(gain: Interval) -> bool:
+    return gain.low > 0
+
+
+def _below(gain: Interval) -> bool:
+    return gain.high < 0
+
+
 def kernel_offset(slopes: Mapping[str, float]) -> Claim:
     """Log-log slopes within 0.1: folded of 1, and (else partly) of 0 for the recentred ones."""
     folds = abs(slopes["folded"] - 1) <= 0.1

@@ -236,6 +236,21 @@ def _dots(ax: Axes, series: Mapping[float, Sequence[np.ndarray]]) -> None:
     ax.legend()
 
 
+def gains_by_rate(rates: np.ndarray, gains: Mapping[int, Interval]) -> Figure:
+    """What training the first layer takes off the test loss at the same rate; steps -> (R,)."""
+    fig, ax = plt.subplots(figsize=(6.6, 3.4))
+    for steps, (mean, low, high), dashes, marker in zip(
+        gains, gains.values(), ("-", "--"), MARKERS, strict=False
+    ):
+        look: dict[str, Any] = {"color": COLORS["measured"], "linestyle": dashes, "marker": marker}
+        ax.errorbar(rates, mean, (mean - low, high - mean), label=f"{steps:,} steps", **look)
+    ax.axhline(0, color=COLORS["theory"], lw=0.8)
+    ax.set(xscale="log", xlabel="learning rate η", ylabel="gain in test loss, nats")
+    ax.set_title("One pair a step: training the layer gains at small rates only")
+    ax.legend()
+    return fig
+
+
 def kernel_errors(far: np.ndarray, errors: Mapping[str, np.ndarray]) -> Figure:
     """Errors of y against |mu| / sigma; float64 statistics would lie on the recentred line."""
     shown = {name: e for name, e in errors.items() if name != "float64 statistics"}

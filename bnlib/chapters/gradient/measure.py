@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Rng = np.random.Generator
 WIDTHS = (64, 32, 10)
+ABOVE = ("gamma", "beta", "W2", "b2")  # what is trained where the first layer is not
+FACTORS = 2.0 ** np.arange(-6, 2)  # rates of the sweep over the chapter's rate
+LONGER = 5  # steps of the sweep's second end over the chapter's steps
 PRECISIONS = (torch.float64, torch.float32)
 
 
@@ -487,10 +490,61 @@ def first_layer_gain(given: Settings, pairs: int) -> tuple[Arm, Arm, statistics.
     Also what W1 gains in test accuracy, in points.
     """
     trained = train_arm(given, 2 * pairs, pairwise=True)
-    above = ("gamma", "beta", "W2", "b2")
-    fixed = train_arm(given, 2 * pairs, pairwise=True, trainable=above)
+    fixed = train_arm(given, 2 * pairs, pairwise=True, trainable=ABOVE)
     gain = statistics.paired_difference(100 * trained.accuracy, 100 * fixed.accuracy)
     return trained, fixed, gain
+
+
+class Swept(NamedTuple):
+    """Losses with the statistics of all training rows, (R, S) each: at every rate, of every seed.
+
+    trained, fixed: on (training, test) rows, with and without training of W1.
+    """
+
+    trained: tuple[Array, Array]
+    fixed: tuple[Array, Array]
+
+    @property
+    def gains(self) -> Array:
+        """What training W1 takes off the loss of the test rows at the same rate, (R, S)."""
+        return self.fixed[1] - self.trained[1]
+
+    @property
+    def best(self) -> tuple[int, int]:
+        """The rate of the lowest mean training loss, with and without training of W1."""
+        return int(self.trained[0].mean(1).argmin()), int(self.fixed[0].mean(1).argmin())
+
+    @property
+    def own_gain(self) -> Array:
+        """`gains` with each of the two at its own rate, (S,)."""
+        trained, fixed = self.best
+        return self.fixed[1][fixed] - self.trained[1][trained]
+
+
+def sweep_rates(given: Settings, m: int) -> dict[int, Swept]:
+    """Steps -> what batches of m rows make of every rate of FACTORS, with the same batches."""
+    ends = given.steps, LONGER * given.steps
+    arms = (_losses_at(given, m, ends, trainable) for trainable in (None, ABOVE))
+    return {steps: Swept(*pair) for steps, pair in zip(ends, zip(*arms, strict=True), strict=True)}
+
+
+def _losses_at(
+    given: Settings, m: int, ends: tuple[int, int], trainable: tuple[str, ...] | None
+) -> list[tuple[Array, Array]]:
+    splits, count = digits(given.seeds)[0], len(FACTORS)
+    parts = zip(*splits, strict=True)
+    x, y, *test = (np.concatenate([np.stack(part)] * count) for part in parts)
+    net = SeedBatchedMLP(Spec(WIDTHS, eps=1e-5), [*range(given.seeds)] * count)
+    order = training.batch_order(net.seeds, x.shape[1], batch=m, steps=ends[1])
+    rates = np.repeat(given.lr * FACTORS, given.seeds).tolist()
+    how: dict[str, Any] = {"batch": m, "lr": rates, "trainable": trainable}
+    found = []
+    for first, last in ((0, ends[0]), ends):
+        training.train(net, x, y, steps=last - first, order=order[first:last], **how)
+        stats = net.recalibrate(torch.from_numpy(x))
+        both = (training.losses(net, *rows, stats=stats) for rows in ((x, y), test))
+        found.append(tuple(loss.reshape(count, -1) for loss in both))
+    return found
 
 
 KERNELS = (*kernels.METHODS, "torch, rows", "torch, images")

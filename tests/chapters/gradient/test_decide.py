@@ -49,6 +49,14 @@ def dead_pairs(*ratios):
     return decide.dead_pairs(of_eps, 10)
 
 
+def pairs_learn(short, long, *, control=0.1, equal=-0.1):
+    """Lower and upper end of the gain after fewer and after more steps; others by their lower."""
+    own = {300: Interval(0.0, *short), 1500: Interval(0.0, *long)}
+    least = np.array([-1.0, equal])
+    same = {steps: Interval(least + 0.5, least, least + 1) for steps in own}
+    return decide.pairs_learn(own, {300: Interval(1, 1, 1), 1500: Interval(1, control, 1)}, same)
+
+
 @pytest.mark.parametrize(
     ("claims", "verdicts"),
     [
@@ -87,6 +95,12 @@ def dead_pairs(*ratios):
         (dead_pairs((0.01, 0, 0.9), (0.02, 0, 0.9)), "partly"),  # or surely less
         (dead_pairs((0.01, 0, 0.9), (0.02, 0, 1.0)), "undecided"),
         (dead_pairs((0.01, 0, 0.9), (2.0, 1.01, 3.0)), "fails"),
+        (pairs_learn((0.01, 1), (0.01, 1)), "holds"),
+        (pairs_learn((0.01, 1), (0.0, 1)), "partly"),  # at one length
+        (pairs_learn((-1, -0.1), (-1, -0.1), equal=0.01), "partly"),  # at an equal rate only
+        (pairs_learn((-1, 0.0), (-1, -0.1), equal=0.0), "undecided"),
+        (pairs_learn((-1, -0.01), (-1, -0.01)), "fails"),
+        (pairs_learn((0.01, 1), (0.01, 1), control=0.0), "undecided"),  # four do not gain either
     ],
 )
 def test_a_rule_turns_at_its_edge(claims, verdicts):

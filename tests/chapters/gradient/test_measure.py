@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import laws
-from bnlib.chapters.gradient import measure
+from bnlib import laws, training
+from bnlib.chapters.gradient import Settings, measure
 
 
 @pytest.fixture
@@ -47,3 +47,24 @@ def test_energy_that_passes_has_the_mean_of_the_law(share, rng):
 def test_slopes_of_a_power_law():
     x = np.array([1e-3, 1e-2, 1.0])
     assert measure.log_slope(x, 7 * x**-0.5) == pytest.approx(-0.5)
+
+
+def test_a_sweep_trains_each_rate_and_seed_as_a_run_of_its_own():
+    given = Settings(seeds=3, steps=50)
+    swept, splits = measure.sweep_rates(given, 2), measure.digits(3)[0]
+    x, y, x_test, y_test = (np.stack(part) for part in zip(*splits, strict=True))
+    for steps, factor in ((50, 2), (50 * measure.LONGER, 0.5)):
+        net = measure.network(3, eps=1e-5)
+        how = {"steps": steps, "batch": 2, "lr": 0.1 * factor}
+        training.train(net, x, y, trainable=measure.ABOVE, **how)
+        loss = training.losses(net, x_test, y_test, stats=net.recalibrate(torch.from_numpy(x)))
+        at = list(measure.FACTORS).index(factor)
+        assert swept[steps].fixed[1][at] == pytest.approx(loss, rel=1e-9)
+        assert (abs(swept[steps].trained[1][at] - loss) > 1e-3).all()
+
+
+def test_an_arm_takes_the_rate_of_its_lowest_mean_training_loss():
+    train, test = np.array([[1.0, 3], [2, 1]]), np.array([[5.0, 6], [7, 8]])
+    swept = measure.Swept((train, test), (train[::-1], test))
+    assert swept.best == (1, 0)
+    assert swept.own_gain.tolist() == [-2, -2]
