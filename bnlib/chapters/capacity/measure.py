@@ -471,6 +471,20 @@ def run_subset(
     return of_row | facts | _shape_of_scales(net) | training.scores(net, rows)
 
 
+def sweep_subset(
+    row: tuple[str, str, str], rows: data.Split, seeds: Sequence[int], *, rates: Any, **how: Any
+) -> Run:
+    """`run_subset` at the best of the rates, and the mean score on held-out rows at every one."""
+    spec = Spec((rows.x_train.shape[-1], *HIDDEN[row[1]], rows.classes))
+    part = trained_part(row[2], SeedBatchedMLP(spec, seeds, torch.float32))
+    where = {"held_out": held_out(rows.y_train), "dtype": torch.float32}
+    picked = pick_rate(
+        spec, seeds, rows.x_train, rows.y_train, rates=rates, **where, **how, **ADAM, **part
+    )
+    facts = {"edge": picked.at_edge, "scores": picked.scores.mean(1).tolist()}
+    return run_subset(row, rows, seeds, rates=[picked.rate], **how) | facts
+
+
 def one_hot_loss(classes: int) -> float:
     """Cross-entropy of standardized one-hot logits with equally many rows in each class."""
     logits = (np.eye(classes) - 1 / classes) / np.sqrt((classes - 1) / classes**2)

@@ -1,14 +1,18 @@
-"""The stored table of the chapter on capacity: more settings, rates, seeds than a page can run.
+"""The stored tables of the chapter on capacity: more settings, rates, seeds than a page can run.
 
     python -m bnlib.chapters.capacity.stored results/capacity-full.json
+    python -m bnlib.chapters.capacity.stored results/capacity-rates.json rates
 
-trains everything again, tens of CPU minutes, and keeps finished rows if it is stopped.
+trains everything again, tens of CPU minutes, and keeps finished rows if it is stopped. The second
+has the runs of `results/capacity-register.toml`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import tomllib
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -49,5 +53,23 @@ def redo(path: str | Path, full: dict[str, Any] = FULL) -> dict[str, Any]:
     return table
 
 
+def redo_rates(path: str | Path) -> None:
+    """Run what is missing from the registered table at `path`, writing it after every run."""
+    path, register = Path(path), Path(__file__).with_name("register.toml").read_bytes()
+    head = {"register": hashlib.sha256(register).hexdigest(), "versions": stored.versions()}
+    runs, table = tomllib.loads(register.decode())["runs"], stored.started(path, head)
+    kept: list[measure.Run] = table.setdefault("rows", [])
+    done = {(row["data"], row["setting"], row["subset"]) for row in kept}
+    for name in runs["data"]:
+        rows = measure.splits(name, range(runs["seeds"]), batch=runs["batch"])
+        how = {"rates": runs["rates"], "steps": runs["steps"][name], "batch": runs["batch"]}
+        for row in product([name], runs["setting"], runs["subset"]):
+            if row not in done:
+                kept.append(
+                    stored.short(measure.sweep_subset(row, rows, range(runs["seeds"]), **how))
+                )
+                stored.write(path, table)
+
+
 if __name__ == "__main__":
-    redo(sys.argv[1])
+    (redo_rates if sys.argv[2:] == ["rates"] else redo)(sys.argv[1])
