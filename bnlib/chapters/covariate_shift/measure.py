@@ -461,28 +461,36 @@ def noisy_walk(
     return {name: torch.stack(line).numpy() for name, line in lines.items()}
 
 
-def survey_noise(
-    bench: Bench, depth: int, rates: Sequence[float], scale: float
-) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
-    """The four arms, each at its own best rate: a row an arm and seed, and `noisy_walk` of each.
+def noise_run(
+    bench: Bench, depth: int, name: str, rates: Sequence[float], scale: float
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """An arm, "noisy bn" with the noise, at its own best rate: a row a seed, and `noisy_walk`.
 
     Clean loss and test accuracy at the end: noise off, batch statistics; test rows get those of the
     training rows.
     """
-    frames, walks = [], {}
-    for name, size in (("none", 0.0), ("noisy none", scale), ("bn", 0.0), ("noisy bn", scale)):
-        arm = bench.start(name.split()[-1], depth).arm
-        compute = noisy(bench, arm, size)
-        best, losses, ends = bench.sweep(arm, rates, compute if size else None)
-        with torch.no_grad():
-            out = ends.evaluated(ends.params, bench.rows.x_train, bench.rows.x_test)
-        right = (out.argmax(-1) == bench.rows.y_test) & torch.isfinite(out).all(-1)
-        accuracy = right.double().mean(1).reshape(len(rates), -1)[best]
-        where = {"L": depth, "arm": name, "seed": list(bench.seeds), "rate": rates[best]}
-        judged = {"loss": losses[best], "accuracy": accuracy, "edge": best in (0, len(rates) - 1)}
-        frames.append(pd.DataFrame({**where, **judged}))
-        walks[name] = noisy_walk(bench, arm, compute, rates[best])
-    return pd.concat(frames, ignore_index=True), walks
+    arm, size = bench.start(name.removeprefix("noisy "), depth).arm, scale * ("noisy" in name)
+    compute = noisy(bench, arm, size)
+    best, losses, ends = bench.sweep(arm, rates, compute if size else None)
+    with torch.no_grad():
+        out = ends.evaluated(ends.params, bench.rows.x_train, bench.rows.x_test)
+    right = (out.argmax(-1) == bench.rows.y_test) & torch.isfinite(out).all(-1)
+    accuracy = right.double().mean(1).reshape(len(rates), -1)[best]
+    where = {"L": depth, "arm": name, "seed": list(bench.seeds), "rate": rates[best]}
+    judged = {"loss": losses[best], "accuracy": accuracy, "edge": best in (0, len(rates) - 1)}
+    return pd.DataFrame({**where, **judged}), noisy_walk(bench, arm, compute, rates[best])
+
+
+def survey_noise(
+    bench: Bench, depth: int, rates: Sequence[float], scale: float
+) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
+    """`noise_run` of the four arms: a row an arm and seed, and the walk of each."""
+    runs = {
+        name: noise_run(bench, depth, name, rates, scale)
+        for name in ("none", "noisy none", "bn", "noisy bn")
+    }
+    walks = {name: walk for name, (_, walk) in runs.items()}
+    return pd.concat([frame for frame, _ in runs.values()], ignore_index=True), walks
 
 
 def noise_table(runs: Mapping[int, tuple[pd.DataFrame, Mapping[str, Any]]]) -> pd.DataFrame:
