@@ -474,14 +474,17 @@ def run_subset(
 def sweep_subset(
     row: tuple[str, str, str], rows: data.Split, seeds: Sequence[int], *, rates: Any, **how: Any
 ) -> Run:
-    """`run_subset` at the best of the rates, and the mean score on held-out rows at every one."""
+    """`run_subset` at the best of the rates, and the mean score on held-out rows at every one.
+
+    edge: it is the largest; smaller ones than the least are in another table.
+    """
     spec = Spec((rows.x_train.shape[-1], *HIDDEN[row[1]], rows.classes))
     part = trained_part(row[2], SeedBatchedMLP(spec, seeds, torch.float32))
     where = {"held_out": held_out(rows.y_train), "dtype": torch.float32}
     picked = pick_rate(
         spec, seeds, rows.x_train, rows.y_train, rates=rates, **where, **how, **ADAM, **part
     )
-    facts = {"edge": picked.at_edge, "scores": picked.scores.mean(1).tolist()}
+    facts = {"edge": picked.rate == max(rates), "scores": picked.scores.mean(1).tolist()}
     return run_subset(row, rows, seeds, rates=[picked.rate], **how) | facts
 
 
