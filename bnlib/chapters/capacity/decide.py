@@ -12,7 +12,7 @@ from bnlib import statistics
 from bnlib.chapters.capacity.measure import CHANCE, TARGET, Arms, Run
 from bnlib.results import UNDECIDED, Claim
 from bnlib.statistics import Interval, Paired
-from bnlib.verdicts import count, inside, majority, verdict
+from bnlib.verdicts import count, inside, majority, simultaneous, verdict
 
 MARGIN = 0.5  # points of accuracy; fixed before the run
 RETURNED = 0.02  # of the target's variance: an output that has come back
@@ -293,14 +293,52 @@ def gains(runs: Iterable[Run]) -> dict[tuple[str, str], tuple[Paired, bool]]:
     It does if the 95 % interval lies above 0 and gamma, beta reach at least three times the share
     of the most frequent class.
     """
-    table = {(r["data"], r["setting"], r["subset"]): r for r in runs}
     gained = {}
-    for setting in dict.fromkeys(row[:2] for row in table):
-        cell = [table[(*setting, name)] for name in ("gamma, beta", "random weights")]
+    for setting, cell in _subset_pairs(runs).items():
         ours, others = (100 * np.array(r["accuracy"]) for r in cell)
         points = statistics.paired_difference(ours, others, overlap=cell[0]["overlap"])
         gained[setting] = points, bool(points.low > 0 and ours.mean() > 300 * cell[0]["chance"])
     return gained
+
+
+def _subset_pairs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
+    """(data, setting) -> the run of gamma, beta and that of as many random weights."""
+    table = {(r["data"], r["setting"], r["subset"]): r for r in runs}
+    settings = dict.fromkeys(row[:2] for row in table)
+    return {s: [table[(*s, name)] for name in ("gamma, beta", "random weights")] for s in settings}
+
+
+def own_rate_gains(
+    runs: Iterable[Run], shares: Mapping[str, float]
+) -> dict[tuple[str, str], tuple[Interval, bool]]:
+    """`gains` with intervals for splits that hold together; whether both rates are in the grid.
+
+    shares: data -> test rows over training rows.
+    """
+    pairs = _subset_pairs(runs)
+    level, gained = simultaneous(len(pairs)), {}
+    for setting, (ours, others) in pairs.items():
+        points = 100 * (np.array(ours["accuracy"]) - np.array(others["accuracy"]))
+        interval = statistics.resampled_interval(points, shares[setting[0]], level)
+        gained[setting] = interval, not (ours["edge"] or others["edge"])
+    return gained
+
+
+def affine_against_random(gained: Mapping[tuple[str, str], tuple[Interval, bool]]) -> Claim:
+    """Settings ahead at rates inside the grid: all, some; none, and all tested ones behind."""
+    inside_grid = [gain for gain, inside in gained.values() if inside]
+    ahead = [gain.low > 0 for gain in inside_grid]
+    behind = bool(inside_grid) and all(gain.high < 0 for gain in inside_grid)
+    differences = "; ".join(
+        f"{', '.join(setting)} {_with_ends(gain, 1)}{'' if tested else ' (at the edge)'}"
+        for setting, (gain, tested) in gained.items()
+    )
+    return Claim(
+        "capacity-affine-against-random",
+        verdict(sum(ahead) == len(gained), any(ahead), tested=any(ahead) or behind),
+        f"Gamma and beta minus as many random weights, each at its own rate, in points: "
+        f"{differences}.",
+    )
 
 
 def train_only_affine(runs: Sequence[Run], stored: Sequence[Run]) -> Claim:

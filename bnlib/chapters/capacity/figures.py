@@ -16,7 +16,7 @@ from bnlib.chapters.capacity.decide import MARGIN, Compared
 from bnlib.chapters.capacity.measure import CHANCE, DESIGNS, Arms, Run
 from bnlib.networks.arms import AFFINE_ARMS
 from bnlib.plots import curves
-from bnlib.plots.style import COLORS
+from bnlib.plots.style import COLORS, looks
 from bnlib.statistics import mean_interval
 
 Values = Any  # what np.asarray takes
@@ -147,6 +147,23 @@ def subsets(runs: Sequence[Run]) -> Figure:
         ax.set_axis_off()
     fig.supylabel("test accuracy (share)", size=10.5)
     return _titled(fig, "γ and β alone do more than as many random weights, less than all")
+
+
+def scores(runs: Sequence[Run], rates: Sequence[float]) -> Figure:
+    """One panel a setting: accuracy on held-out training rows at every rate, a line a subset."""
+    settings = list(dict.fromkeys((r["data"], r["setting"]) for r in runs))
+    fig, axes = plt.subplots(2, -(-len(settings) // 2), figsize=(7.6, 5), sharex=True)
+    for ax, setting in zip(axes.flat, settings, strict=True):
+        lines = {r["subset"]: r["scores"] for r in runs if (r["data"], r["setting"]) == setting}
+        for name, look in looks(lines).items():
+            style: dict[str, Any] = {"marker": look.marker, "linestyle": look.linestyle}
+            ax.plot(rates, lines[name], color=look.color, label=name, **style)
+        ax.set_xscale("log")
+        ax.set_title(", ".join(setting), fontsize=10.5)
+    axes.flat[0].legend(fontsize=8)
+    fig.supxlabel("learning rate of Adam", size=10.5)
+    fig.supylabel("accuracy on held-out training rows", size=10.5)
+    return _titled(fig, "At rates beyond the old grid, too, γ and β lead random weights")
 
 
 def strips(

@@ -1,6 +1,8 @@
 """The stored table of the capacity chapter."""
 
 import json
+import tomllib
+from itertools import product
 
 import pytest
 
@@ -43,3 +45,22 @@ def test_a_stopped_table_is_continued_and_other_parameters_start_it_anew(tmp_pat
     assert stored.redo(path, full) == whole
     path.write_text(json.dumps(whole | {"parameters": {}, "ablation": [{}]}))
     assert stored.redo(path, full) == whole
+
+
+def test_the_table_of_wide_rates_has_the_registered_runs():
+    register = tomllib.loads((capacity.HERE / "register.toml").read_text())
+    table, runs = json.loads((capacity.HERE / "rates.json").read_text()), register["runs"]
+    rows = {(row["data"], row["setting"], row["subset"]) for row in table["rows"]}
+    assert rows == set(product(runs["data"], runs["setting"], runs["subset"]))
+    assert {len(row["accuracy"]) for row in table["rows"]} == {runs["seeds"]}
+    assert all(row["rate"] in runs["rates"] for row in table["rows"])
+
+
+def test_a_sweep_scores_every_rate_and_runs_anew_at_the_best():
+    rows, how = measure.splits("digits", range(2), batch=64), {"steps": 2, "batch": 64}
+    row = ("digits", "1 x 256", "gamma, beta")
+    swept = measure.sweep_subset(row, rows, range(2), rates=[1e-6, 0.5], **how)
+    alone = measure.run_subset(row, rows, range(2), rates=[swept["rate"]], **how)
+    assert swept["accuracy"] == alone["accuracy"]
+    assert swept["scores"][[1e-6, 0.5].index(swept["rate"])] == max(swept["scores"])
+    assert swept["edge"] == (swept["rate"] == 0.5)

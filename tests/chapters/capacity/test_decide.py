@@ -197,6 +197,30 @@ def test_subsets_must_beat_random_weights_and_chance():
     assert decide.train_only_affine(win, win + other).verdict == "partly"
 
 
+@pytest.mark.parametrize(
+    ("gains", "edges", "verdict"),
+    [
+        ((1, 1), (False, False), "holds"),
+        ((1, 1), (False, True), "partly"),  # one not tested: its best rate is the largest
+        ((1, 0), (False, False), "partly"),
+        ((0, 0), (False, False), "undecided"),
+        ((-1, 0), (False, False), "undecided"),
+        ((-1, 0), (False, True), "fails"),
+        ((1, 1), (True, True), "undecided"),
+    ],
+)
+def test_affine_is_compared_at_rates_inside_the_grid(gains, edges, verdict):
+    runs = []
+    for setting, gain, edge in zip(("1 x 256", "3 x 128"), gains, edges, strict=True):
+        row = {"setting": setting, "edge": edge}
+        wide = 0.0 if gain else 5.0
+        moved = [0.5 + (gain + wide * way) / 100 for way in (-1, 0, 1)]
+        runs += [trained("gamma, beta", moved) | row, trained("random weights", [0.5] * 3) | row]
+    gained = decide.own_rate_gains(runs, {"d": 0.3})
+    assert decide.affine_against_random(gained).verdict == verdict
+    assert [inside for _, inside in gained.values()] == [not edge for edge in edges]
+
+
 def test_what_did_not_learn_is_undecided_and_what_is_said_follows_the_number():
     flat = [trained(subset, [0.3] * 3) for subset in ("gamma, beta", "random weights", "all")]
     assert decide.train_only_affine(flat, []).verdict == "undecided"
