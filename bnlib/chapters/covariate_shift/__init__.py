@@ -22,8 +22,11 @@ from bnlib.statistics import rows_with
 
 PLAIN_AND_BN = ("none", "bn")
 COMPARED = ("none", "frozen", "bn")
+STRENGTHS = {0.5: "half", 1.0: "one", 2.0: "two"}  # of noise, that the prose tells of
 JUDGED_DEPTH = 10  # weight matrices from which on the claim about noise is judged
-STORED, DIGEST = Path(__file__).with_name("mnist1d.json"), "fa6b16b609a12766"
+HERE = Path(__file__).parent
+STORED, DIGEST = HERE / "mnist1d.json", "fa6b16b609a12766"
+DIGESTS = {"register.toml": "89615b20650958c8", "noise.json": "cc688adf7900d919"}
 
 
 def _two(name: str, values: list[float]) -> None:
@@ -282,6 +285,25 @@ def proxies(given: Settings) -> Section:
     )
 
 
+def doses() -> Section:
+    """The register, and the gain that noise leaves over its strength; stored."""
+    register = tables.content(HERE / "register.toml", DIGESTS["register.toml"]).decode()
+    rows = tables.table(HERE / "noise.json", DIGESTS["noise.json"])["rows"]
+    table, gained = decide.doses(rows)
+    shown = {"kept": "kept", "drift": "drift/none"}
+    return Section(
+        values=register,
+        records=tuple(
+            Record(f"{key}-{name}-{word}", table[column][name, size])
+            for key, column in shown.items()
+            for name, (size, word) in product(gained, STRENGTHS.items())
+        ),
+        claims=(decide.noise_is_dose(table, gained),),
+        tables={"doses": table.map(lambda cell: cell if isinstance(cell, bool) else f"{cell:.2f}")},
+        figures={"doses": lambda: figures.doses(table, gained)},
+    )
+
+
 def other_data(given: Settings, sections: Sequence[Section]) -> Section:
     """The verdicts of these sections beside those stored for MNIST-1D."""
     claims = [claim for section in sections for claim in section.claims]
@@ -295,4 +317,5 @@ def run(given: Settings) -> dict[str, Section]:
         theorem, on_the_way, who_shifts, noise, smoothness, coupling, spectrum, explosion, proxies,
     )  # fmt: skip
     sections = {section.__name__: section(given) for section in measured}
-    return sections | {"other_data": other_data(given, list(sections.values()))}
+    other = other_data(given, list(sections.values()))
+    return sections | {"doses": doses(), "other_data": other}

@@ -28,6 +28,7 @@ CELL = ["activation", "L", "rule"]
 READINGS = ("reduced", "raised", "open")
 JUDGED = ("raw", "matched")  # units of steps with a claim each
 KEPT = (0.8, 0.3)  # share of the gain that noisy BN must keep for "holds", for "partly"
+DRIFT = 10  # times as much as with BN: what counts as distributions that shift
 
 
 def middle(values: Any) -> statistics.Interval:
@@ -159,6 +160,71 @@ def noise_harmless(gain: Gain, depth: int) -> Claim:
         f"{kept.high:.2f}) of it."
         + ("" if testable else " No gain that excludes 0: not testable here."),
     )
+
+
+def doses(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[pd.DataFrame, dict[str, statistics.Interval]]:
+    """The stored noise: a row a data set and strength; and the gain in log loss of each data set.
+
+    kept: ratio of mean gains.  gain, low, high: what noisy BN gains, with its t-interval.  left,
+    lost: surely more than 0.8, surely less than 0.3 of the gain, intervals of a data set together.
+    drift, drift/none, turned: shift of distributions over that of bn and of none, of gradients over
+    that of bn, medians over seeds.
+    """
+    runs = {(row["data"], row["arm"], row["strength"]): row for row in rows}
+    strengths = sorted({size for _, arm, size in runs if arm == "noisy bn"})
+    level, table, gained = verdicts.simultaneous(len(KEPT) * len(strengths)), {}, {}
+    for name in dict.fromkeys(row["data"] for row in rows):
+        none, bn = (runs[name, arm, 0.0] for arm in ("none", "bn"))
+        whole = _log(none) - _log(bn)
+        gained[name] = statistics.mean_interval(whole[np.isfinite(whole)])
+        for size in strengths:
+            noisy = runs[name, "noisy bn", size]
+            both = np.stack([_log(none) - _log(noisy), whole])
+            part, full = both[:, np.isfinite(both).all(0)]
+            most, some = (statistics.mean_interval(part - k * full, level) for k in KEPT)
+            gain, low, high = statistics.mean_interval(part)
+            table[name, size] = {
+                "kept": float(_share(part.mean(), full.mean())),
+                "gain": gain, "low": low, "high": high,
+                "left": bool(most.low > 0), "lost": bool(some.high < 0),
+                "drift": _times(noisy, bn, "distribution"),
+                "drift/none": _times(noisy, none, "distribution"),
+                "turned": _times(noisy, bn, "relative"), "rate": noisy["rate"],
+                "edge": noisy["edge"],
+            }  # fmt: skip
+    return pd.DataFrame(table).T.rename_axis(["data", "strength"]), gained
+
+
+def _log(run: Mapping[str, Any]) -> np.ndarray:
+    return np.log(np.array(run["loss"], dtype=float))
+
+
+def _times(run: Mapping[str, Any], other: Mapping[str, Any], what: str) -> float:
+    return float(
+        np.nanmedian(np.array(run[what], float)) / np.nanmedian(np.array(other[what], float))
+    )
+
+
+def noise_is_dose(table: pd.DataFrame, gained: Mapping[str, statistics.Interval]) -> Claim:
+    """A data set shows a dose: most is left while distributions drift, and lost with more noise.
+
+    holds: all do.  partly: some.  fails: none, and every strength of each has the same reading.
+    """
+    shown, alike, evidence = [], [], []
+    for name, gain in gained.items():
+        part = table.loc[name]
+        mild, strong = part.index[part.left & (part.drift >= DRIFT)], part.index[part.lost]
+        tested = gain.low > 0
+        shown.append(bool(tested and len(mild) and len(strong) and mild.min() < strong.max()))
+        alike.append(bool(tested and (part.left.all() or part.lost.all())))
+        kept = ", ".join(f"{share:.2f} at {size:g}" for size, share in part.kept.items())
+        evidence.append(
+            f"{name}: BN gains {statistics.with_ends(gain, '.2f')} in log loss; noise leaves {kept}"
+        )
+    word = verdicts.verdict(all(shown), any(shown), tested=any(shown) or all(alike))
+    return Claim("noise-is-dose", word, "; ".join(evidence) + ".")
 
 
 def by_unit(walked: pd.DataFrame, level: float) -> dict[str, pd.DataFrame]:

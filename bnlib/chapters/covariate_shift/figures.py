@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, NullLocator
 
 from bnlib.chapters.covariate_shift.measure import SHIFTS, STATES, Theorem
 from bnlib.plots import curves
 from bnlib.plots.style import COLORS, looks
+from bnlib.statistics import Interval
 
 TICKS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
 DARK = 0.55  # share of the color range beyond which black writing is hard to read
@@ -102,6 +103,25 @@ def noise(lines: Mapping[str, Mapping[str, tuple]]) -> Figure:
     _plain_log(axes[0]).legend(loc="lower left")
     _plain_log(axes[1])
     axes[2].set_ylim(bottom=0)
+    return fig
+
+
+def doses(table: pd.DataFrame, gained: Mapping[str, Interval]) -> Figure:
+    """What noisy BN gains over no norm against the strength of the noise, a panel a data set."""
+    fig, axes = plt.subplots(1, len(gained), figsize=(8, 3.6))
+    for (name, gain), ax in zip(gained.items(), axes, strict=True):
+        part = table.loc[name].astype(float)
+        bars = part.gain - part.low, part.high - part.gain
+        ax.errorbar(part.index, part.gain, bars, marker="o", color=COLORS["measured"])
+        for share, dashes in ((1.0, "-"), (0.8, "--"), (0.3, ":"), (0.0, "-")):
+            ax.axhline(share * gain.estimate, color=COLORS["theory"], ls=dashes, lw=0.9)
+            place = {"textcoords": "offset points", "xytext": (-2, 3), "fontsize": 8, "ha": "right"}
+            ax.annotate(f"{share:.0%} of BN's", (part.index[-1], share * gain.estimate), **place)
+        ax.set(xscale="log", xlabel="strength of the noise", title=name)
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks([0.125, 0.5, 1, 2, 4], ["1/8", "1/2", "1", "2", "4"])
+    axes[0].set_ylabel("gain in log loss over no norm")
+    fig.suptitle("Weak noise leaves BN's gain, strong noise takes it")
     return fig
 
 

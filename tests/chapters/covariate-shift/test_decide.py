@@ -197,3 +197,43 @@ def test_verdicts_stand_beside_those_of_a_stored_run():
     rows = decide.beside(claims, "digits", table)
     assert rows.loc["noise-harmless"].tolist() == ["holds", "partly", "One sentence."]
     assert list(rows) == ["this run (digits)", "stored (mnist1d)", "evidence on mnist1d"]
+
+
+def dosed(kept, drift=20.0, gain=1.0, data=("digits",)):
+    """Stored runs of six seeds: strength -> share of a gain that noisy BN keeps; drift over BN."""
+    seeds, runs = np.linspace(-0.01, 0.01, 6), []
+    shares = {("none", 0.0): 0.0, ("bn", 0.0): 1.0}
+    shares |= {("noisy bn", size): share for size, share in kept.items()}
+    for name in data:
+        for (arm, size), share in shares.items():
+            loss, moves = np.exp(seeds - gain * share), 1.0 if arm == "bn" else drift
+            run = {"data": name, "arm": arm, "strength": size, "rate": 0.1, "edge": False}
+            lists = {"loss": loss.tolist(), "distribution": [moves] * 6, "relative": [0.5] * 6}
+            runs.append(run | lists)
+    return runs
+
+
+def dose_claim(runs):
+    return decide.noise_is_dose(*decide.doses(runs)).verdict
+
+
+def test_a_dose_leaves_most_of_the_gain_where_distributions_move_and_takes_it_with_more():
+    both, half = {"data": ("digits", "mnist1d")}, {0.5: 0.9, 1.0: 0.5}
+    mild, strong = {0.5: 0.81, 4.0: 0.29}, {0.5: 0.79, 4.0: 0.29}
+    assert dose_claim(dosed(mild, **both)) == "holds"
+    assert dose_claim(dosed(mild, drift=9.9, **both)) == "undecided"  # distributions hardly move
+    assert dose_claim(dosed({0.5: 0.29, 4.0: 0.81}, **both)) == "undecided"  # less with more only
+    assert dose_claim(dosed(strong)) == dose_claim(dosed(half)) == "undecided"
+    assert dose_claim(dosed(mild) + dosed(strong, data=("mnist1d",))) == "partly"
+    assert dose_claim(dosed({0.5: 0.9, 4.0: 0.9}, **both)) == "fails"
+    assert dose_claim(dosed({0.5: 0.1, 4.0: 0.1}, **both)) == "fails"
+    assert dose_claim(dosed(mild, gain=0.0, **both)) == "undecided"
+
+
+def test_the_table_of_doses_pairs_by_seed_and_leaves_out_what_diverged():
+    runs = dosed({1.0: 0.5})
+    runs[-1]["loss"][0] = None
+    table, gained = decide.doses(runs)
+    row = table.loc["digits", 1.0]
+    assert (row.kept, gained["digits"].estimate, row.drift) == pytest.approx((0.5, 1.0, 20.0))
+    assert (row["drift/none"], row.turned) == (1.0, 1.0)

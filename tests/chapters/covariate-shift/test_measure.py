@@ -1,6 +1,8 @@
 """The bench of the chapter and its experiments; their findings are the verdicts of a small run."""
 
+import json
 import math
+import tomllib
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from oracles.small_networks import SEEDS, X, inter, network, step_of
 
 from bnlib import interactions, landscape
+from bnlib.chapters import covariate_shift as chapter
 from bnlib.chapters.covariate_shift import measure
 from bnlib.interactions import LONGEST
 from bnlib.networks import arms
@@ -207,3 +210,12 @@ def test_the_bowl_has_its_curvature_and_descent_without_noise_ends_at_its_bottom
     start, end = (theta @ at.hessian @ theta for theta in (at.start, points[-1]))
     assert end < 1e-6 * start
     np.testing.assert_allclose(seen[0], at.hessian @ at.start)
+
+
+def test_the_table_of_noise_has_the_registered_runs():
+    table = json.loads((chapter.HERE / "noise.json").read_text())
+    runs = tomllib.loads((chapter.HERE / "register.toml").read_text())["runs"]
+    cells = [("none", 0.0), ("bn", 0.0), *(("noisy bn", size) for size in runs["strengths"])]
+    rows = [(row["data"], row["arm"], row["strength"]) for row in table["rows"]]
+    assert rows == [(name, *cell) for name in runs["data"] for cell in cells]
+    assert {len(row["loss"]) for row in table["rows"]} == {runs["seeds"]}
