@@ -114,19 +114,6 @@ def paired_difference(a: Values, b: Values, level: float = 0.95, overlap: float 
     return Paired(*difference, _float(2 * stats.t.sf(np.abs(t), len(a) - 1)))
 
 
-def resampled_interval(a: Values, test_share: float, level: float = 0.95) -> Interval:
-    """Mean over splits of one data set with its corrected resampled t-interval.
-
-        mean ± t_{s-1} sd sqrt(1/s + test rows / training rows)
-
-    Splits share rows: `mean_interval` would be too short.  a: (s,) or (s, ...).  test_share: test
-    rows over training rows.  Raises ValueError for s < 2.  Source: nadeau2003.
-    """
-    mean, low, high = mean_interval(a, level)
-    half = np.sqrt(1 + len(a) * test_share) * (high - low) / 2
-    return Interval(mean, *map(_float, (mean - half, mean + half)))
-
-
 def holm(p: Values) -> np.ndarray:
     """Holm's adjusted p-values, in the order given; they bound the chance of one false finding.
 

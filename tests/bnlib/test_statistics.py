@@ -24,15 +24,6 @@ def test_mean_interval_of_one_two_three_by_hand():
     assert all(type(v) is float for v in found)
 
 
-def test_an_interval_over_splits_is_wider_by_the_share_of_test_rows():
-    values = np.array([[1.0, 0], [2, 0], [3, 6]])
-    plain = statistics.mean_interval(values)
-    wide = statistics.resampled_interval(values, 1.0)  # sqrt(1/3 + 1) over sqrt(1/3)
-    assert wide.estimate == pytest.approx(plain.estimate)
-    assert wide.high - wide.low == pytest.approx(2 * (plain.high - plain.low))
-    assert statistics.resampled_interval([1.0, 2, 3], 0.0) == statistics.mean_interval([1.0, 2, 3])
-
-
 def test_mean_interval_covers_at_its_level(rng):
     found = statistics.mean_interval(rng.normal(size=(5, 20_000)))
     share = ((found.low <= 0) & (found.high >= 0)).mean()

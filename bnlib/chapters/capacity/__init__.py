@@ -173,7 +173,7 @@ def ablation(given: Settings, rows: dict[str, data.Split]) -> Section:
         measure.run_arm((*case, arm), rows[case[0]], range(given.table_seeds), **how)
         for case, arm in product(cases, AFFINE_ARMS)
     ]
-    kept = _kept("ablation", rows)
+    runs, kept = measure.with_overlap(runs, rows), _kept("ablation", rows)
     chance = {Path(name).name: measure.most_frequent(split.y_test) for name, split in rows.items()}
     both = [run for run in runs if run["arm"] == "both"]
     learned = all(decide.beats(run, chance[run["data"]]) for run in both)
@@ -212,6 +212,7 @@ def subsets(given: Settings, rows: dict[str, data.Split]) -> Section:
         measure.run_subset((name, "1 x 256", subset), rows[name], range(given.table_seeds), **how)
         for subset in measure.SUBSETS
     ]
+    runs = measure.with_overlap(runs, rows)
     table = pd.DataFrame(kept + runs).set_index(["data", "setting", "subset"])
     table = table.drop(columns=["loss", "diverged", "overlap"])
     return Section(
@@ -225,9 +226,8 @@ def wide_rates() -> Section:
     """Training gamma and beta alone, and as many random weights, at rates up to 3; stored."""
     runs = tomllib.loads(content(HERE / "register.toml", DIGESTS["register.toml"]).decode())["runs"]
     rows = stored_table(HERE / "rates.json", DIGESTS["rates.json"])["rows"]
-    sizes = {name: data.load(name, 0) for name in runs["data"]}
-    shares = {name: len(split.y_test) / len(split.y_train) for name, split in sizes.items()}
-    gained, old = decide.own_rate_gains(rows, shares), decide.gains(rows)
+    rows = measure.with_overlap(rows, {name: data.load(name, 0) for name in runs["data"]})
+    gained, old = decide.own_rate_gains(rows), decide.gains(rows)
     records = []
     for (name, setting), (gain, _) in gained.items():
         records += recorded({f"own-rate-{name}-{setting[0]}": gain}, "points", ends="+.1f")
@@ -267,4 +267,4 @@ def _kept(part: str, rows: dict[str, data.Split]) -> list[measure.Run]:
     stored = stored_table(FULL, DIGEST)[part]
     if next(iter(rows)) not in {row["data"] for row in stored}:
         return []
-    return [row | {"overlap": measure.overlap(rows[row["data"]])} for row in stored]
+    return measure.with_overlap(stored, rows)

@@ -308,18 +308,13 @@ def _subset_pairs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
     return {s: [table[(*s, name)] for name in ("gamma, beta", "random weights")] for s in settings}
 
 
-def own_rate_gains(
-    runs: Iterable[Run], shares: Mapping[str, float]
-) -> dict[tuple[str, str], tuple[Interval, bool]]:
-    """`gains` with intervals for splits that hold together; whether both rates are in the grid.
-
-    shares: data -> test rows over training rows.
-    """
+def own_rate_gains(runs: Iterable[Run]) -> dict[tuple[str, str], tuple[Interval, bool]]:
+    """`gains` with intervals that hold together, and whether both rates are in the grid."""
     pairs = _subset_pairs(runs)
     level, gained = simultaneous(len(pairs)), {}
     for setting, (ours, others) in pairs.items():
         points = 100 * (np.array(ours["accuracy"]) - np.array(others["accuracy"]))
-        interval = statistics.resampled_interval(points, shares[setting[0]], level)
+        interval = statistics.mean_interval(points, level, ours["overlap"])
         gained[setting] = interval, not (ours["edge"] or others["edge"])
     return gained
 

@@ -6,7 +6,7 @@ batches in every arm, so arms are compared seed by seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -430,9 +430,12 @@ def most_frequent(y: np.ndarray) -> float:
     return float(np.mean([np.bincount(labels).max() / len(labels) for labels in y]))
 
 
-def overlap(rows: data.Split) -> float:
-    """Test rows over training rows: how much splits of one data set share, for the t tests."""
-    return rows.y_test.shape[-1] / rows.y_train.shape[-1]
+def with_overlap(runs: Iterable[Run], rows: Mapping[str, data.Split]) -> list[Run]:
+    """Each run with "overlap", test rows over training rows of its data, for the t tests."""
+    shared = {
+        Path(n).name: part.y_test.shape[-1] / part.y_train.shape[-1] for n, part in rows.items()
+    }
+    return [run | {"overlap": shared[run["data"]]} for run in runs]
 
 
 def run_arm(
@@ -446,8 +449,7 @@ def run_arm(
     name, architecture, arm = row
     net = SeedBatchedMLP(arm_spec(arm, architecture, rows, width), seeds, torch.float32)
     facts = _fit(net, rows, **how, choose=True, momentum=0.9, schedule="cosine")
-    of_row: Run = {"data": Path(name).name, "architecture": architecture, "arm": arm}
-    of_row["overlap"] = overlap(rows)
+    of_row = {"data": Path(name).name, "architecture": architecture, "arm": arm}
     return of_row | facts | training.scores(net, rows)
 
 
@@ -467,7 +469,7 @@ def run_subset(
     trained = (masks[k][0].sum() if k in masks else net.params[k][0].numel() for k in names)
     of_row |= {"trained": int(sum(trained))}
     facts = _fit(net, rows, **how, choose=len(how["rates"]) > 1, **ADAM, **part)
-    facts |= {"chance": most_frequent(rows.y_test), "overlap": overlap(rows)}
+    facts |= {"chance": most_frequent(rows.y_test)}
     return of_row | facts | _shape_of_scales(net) | training.scores(net, rows)
 
 

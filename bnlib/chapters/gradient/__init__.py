@@ -233,9 +233,7 @@ def rates(given: Settings) -> Section:
     """Does training the first layer lower the loss of test rows, at a rate that suits it?"""
     swept = {m: measure.sweep_rates(given, m) for m in (2, 4)}
     split, lr = measure.digits(given.seeds)[0][0], given.lr * measure.FACTORS
-    interval = partial(
-        statistics.resampled_interval, test_share=len(split.x_test) / len(split.x_train)
-    )
+    interval = partial(statistics.mean_interval, overlap=len(split.x_test) / len(split.x_train))
     own = {m: {n: interval(s.own_gain) for n, s in ends.items()} for m, ends in swept.items()}
     level = simultaneous(len(lr) * len(swept[2]))
     same = {n: interval(s.gains.T, level=level) for n, s in swept[2].items()}

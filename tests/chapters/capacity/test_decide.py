@@ -216,7 +216,7 @@ def test_affine_is_compared_at_rates_inside_the_grid(gains, edges, verdict):
         wide = 0.0 if gain else 5.0
         moved = [0.5 + (gain + wide * way) / 100 for way in (-1, 0, 1)]
         runs += [trained("gamma, beta", moved) | row, trained("random weights", [0.5] * 3) | row]
-    gained = decide.own_rate_gains(runs, {"d": 0.3})
+    gained = decide.own_rate_gains([run | {"overlap": 0.3} for run in runs])
     assert decide.affine_against_random(gained).verdict == verdict
     assert [inside for _, inside in gained.values()] == [not edge for edge in edges]
 
