@@ -295,7 +295,7 @@ def other_networks(given: Settings) -> Section:
     """Convolutional networks, of the second stored table, with its register; a part runs again."""
     register, kept = (HERE / name for name in ("networks-register.toml", "networks.json"))
     wide: Any = networks.by_seed(table(kept, DIGESTS[kept.name])["rows"])
-    again = networks.agreement(wide, "residual", range(4))
+    again = networks.agreement(wide, range(4))
     assert again >= LEAST_AGREEMENT
     relu = wide.xs("relu", axis=1, level="activation")
     signs, gaps = networks.signs(wide), networks.rate_gaps(relu)

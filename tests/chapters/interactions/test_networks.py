@@ -117,7 +117,7 @@ def test_the_table_has_both_times_of_every_network_and_rates_of_relu(tmp_path, m
     assert wide["int", "bn"].shape == (2, 4)
     assert wide["max_stable", "none"]["residual", "tanh"].isna().to_numpy().all()
     assert (wide["max_stable", "none"]["residual", "relu"] <= math.log2(0.1)).to_numpy().all()
-    assert networks.agreement(wide, "residual", range(2)) == 1.0
+    assert networks.agreement(wide, range(2)) == 1.0
     written = path.read_text()
     networks.redo(path)
     assert path.read_text() == written, "what is finished is not run again"
