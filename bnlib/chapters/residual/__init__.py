@@ -268,7 +268,8 @@ def other_cures(given: Settings, plan: Plan) -> Section:
     rows.loc[rows.how == "warm-up", "arm"] = "warm-up"
     parts = {how: by_cell(part) for how, part in rows.groupby("how", sort=False)}
     arms = pd.concat([plan.rates, parts["plain"], parts["warm-up"]])
-    hits = decide.foretold(arms, parts["momentum"], parts["twice"])
+    foretold = decide.foretold(arms, parts["momentum"], parts["twice"])
+    hits: Any = foretold["as predicted"].groupby("prediction").all()
     lines = {
         (how, *place): _medians(part.loc[place])
         for how, part in parts.items()
@@ -276,13 +277,13 @@ def other_cures(given: Settings, plan: Plan) -> Section:
     }
     shown = pd.DataFrame.from_dict(lines, orient="index").rename_axis(["how", "cell", "arm"])
     deep = decide.DEEP_STREAMS[0]
-    numbers: dict[str, Any] = {"cures": len(hits), "cures-predicted": int(hits.iloc[:, 1].sum())}
+    numbers: dict[str, Any] = {"cures": len(hits), "cures-predicted": int(hits.sum())}
     for arm in ("fixed-root", "zero-weight", "warm-up"):
         numbers[f"cure-{arm}"] = np.exp(decide.pair(arms, deep, (arm, "one")).estimate)
     return Section(
         values=read(CURES).decode(),
         records=recorded(numbers),
-        tables={"predictions": hits, "cures": shown.round(2)},
+        tables={"predictions": foretold, "cures": shown.round(2)},
     )
 
 

@@ -278,23 +278,24 @@ def _alike(table: pd.DataFrame, cell: str, first: str, second: str) -> bool:
 
 
 def foretold(arms: pd.DataFrame, momentum: pd.DataFrame, longer: pd.DataFrame) -> pd.DataFrame:
-    """The five predictions of `cures.toml`: what was measured, and whether it was predicted.
+    """The five predictions of `cures.toml`, a line a cell: what was measured, and as predicted?
 
     arms: without momentum, all arms.  momentum, longer: the four arms, by cell as it was registered
     (of the longer runs too).
     """
-    cell, rows = DEEP_STREAMS[0], {}
+    lines = []
     for name, pair_of in _EQUIVALENT.items():
+        cell = DEEP_STREAMS[0]
         gap = with_ends(pair(arms, cell, pair_of), ".2f")
-        rows[name] = f"{' over '.join(pair_of)}: {gap}", _alike(arms, cell, *pair_of)
+        lines.append((name, cell, " / ".join(pair_of), gap, _alike(arms, cell, *pair_of)))
     for name, table in {"momentum": momentum, "twice": longer}.items():
         cells = list(table.index.get_level_values("cell").unique())
         now, before = (over_cells(each, ("zero", "one"), cells) for each in (table, arms))
         same = statistics.sign(now) == statistics.sign(before)
-        words = f"zero over one: same sign in {same.sum()} of {len(cells)}; "
-        rows[name] = words + listed(dict(now.iterrows()), ".2f"), bool(same.all())
-    columns = ["log of the best loss", "as predicted"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        for (cell, gap), kept in zip(now.iterrows(), same, strict=True):
+            lines.append((name, cell, "zero / one", with_ends(gap, ".2f"), bool(kept)))
+    columns = ["prediction", "cell", "arms", "log of the ratio of best losses", "as predicted"]
+    return pd.DataFrame(lines, columns=columns).set_index(columns[:3])
 
 
 _EQUIVALENT = {
