@@ -339,10 +339,15 @@ def test_a_cure_is_as_predicted_within_a_factor_of_a_quarter(off, wrong):
     assert list(rows[~rows].index) == ([] if wrong is None else [wrong])
 
 
-@pytest.mark.parametrize(("zero", "same"), [(0.9, True), (1.0, False), (1.1, False)])
-def test_momentum_and_twice_the_steps_must_keep_every_sign(zero, same):
-    arms, as_before = table(**EQUAL, zero_weight=1.0), table(one=1.0, zero=0.5)
+@pytest.mark.parametrize(
+    ("before", "zero", "same"),
+    [(0.5, 0.9, True), (0.5, 1.0, False), (0.5, 1.1, False), (1.0, 0.5, False), (1.5, 1.1, True)],
+)
+def test_momentum_and_twice_the_steps_must_keep_every_sign(before, zero, same):
     first, second = decide.DEEP_STREAMS
+    arms, as_before = table(**EQUAL, zero_weight=1.0), table(one=1.0, zero=0.5)
+    as_before = pd.concat([as_before.loc[[first]], table(one=1.0, zero=before).loc[[second]]])
+    arms.loc[[(second, "zero")]] = as_before.loc[[(second, "zero")]]
     one_off = pd.concat([as_before.loc[[first]], table(one=1.0, zero=zero).loc[[second]]])
     for name, tables in (("momentum", (one_off, as_before)), ("twice", (as_before, one_off))):
         rows = decide.foretold(arms, *tables)["as predicted"].groupby("prediction").all()
