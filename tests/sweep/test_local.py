@@ -126,7 +126,9 @@ def test_workers_that_are_killed_lose_no_finished_run_and_others_take_over(book,
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert kept.items() <= book.stored().items()
-    assert len(book.ran()) <= 8 + 2, "what the killed ones had is run again"
+    # A worker has one run that goes on, and at most one that ended and was not fetched yet:
+    # a run is stored by the process that hands it over.
+    assert len(book.ran()) <= 8 + 2 * 2, "what the killed ones had is run again"
     assert _values(book.table("out")) == SQUARES
 
 
