@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from bnlib import data
 from bnlib.chapters import capacity
 from bnlib.chapters.capacity import measure, stored
 
@@ -21,11 +22,15 @@ def test_the_stored_table_is_the_one_that_its_program_computes():
 
 
 def test_a_missing_table_is_an_error_and_own_data_are_not_judged_by_it(monkeypatch, tmp_path):
-    assert len(capacity._kept("ablation", "mnist1d")) == 72
-    assert capacity._kept("ablation", "own.npz") == capacity._kept("subsets", "own.npz") == []
+    rows = {name: data.load(name, 0) for name in ("mnist1d", "digits")}
+    kept = capacity._kept("ablation", rows)
+    assert len(kept) == 72
+    assert {row["data"]: row["overlap"] for row in kept} == {"digits": 450 / 1347, "mnist1d": 0.25}
+    own = {"own.npz": rows["digits"]} | rows
+    assert capacity._kept("ablation", own) == capacity._kept("subsets", own) == []
     monkeypatch.setattr(capacity, "FULL", tmp_path / "full.json")
     with pytest.raises(FileNotFoundError, match=r"expected the stored full\.json"):
-        capacity._kept("ablation", "digits")
+        capacity._kept("ablation", rows)
 
 
 def test_a_stopped_table_is_continued_and_other_parameters_start_it_anew(tmp_path, monkeypatch):
