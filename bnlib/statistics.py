@@ -83,19 +83,23 @@ def mean_interval(a: Values, level: float = 0.95, overlap: float = 0.0) -> Inter
     return Interval(*map(_float, (mean, mean - half, mean + half)))
 
 
-def median_interval(a: Values, *, rng: np.random.Generator) -> Interval:
-    """Median over the first axis with its bootstrap percentile interval, 2000 resamples."""
+def median_interval(a: Values) -> Interval:
+    """Median over the first axis with a 95 % interval that asks only for independent values.
+
+    Its ends are the k-th value from below and from above, with the largest k for which the binomial
+    law gives 95 % or more. Fewer than six values have no such k: there it is the t-interval.
+    """
     a = _sample(a, "a")
-    how: dict[str, Any] = {"n_resamples": 2000, "method": "percentile", "rng": rng}
-    # all resamples at once would hold 2000 * a.size numbers
-    low, high = stats.bootstrap((a,), np.median, axis=0, batch=100, **how).confidence_interval
-    return Interval(*map(_float, (np.median(a, axis=0), low, high)))
+    middle, k = _float(np.median(a, axis=0)), int(stats.binom.ppf(0.025, len(a), 0.5))
+    if k == 0:
+        return mean_interval(a)._replace(estimate=middle)
+    ordered = np.sort(a, axis=0)
+    return Interval(middle, _float(ordered[k - 1]), _float(ordered[-k]))
 
 
-def column_medians(wide: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def column_medians(wide: pd.DataFrame) -> pd.DataFrame:
     """`median_interval` of every column; and the sign of the interval, 0 if it has 0."""
-    medians = median_interval(wide.to_numpy(), rng=np.random.default_rng(seed))
-    rows = pd.DataFrame(medians._asdict(), index=wide.columns)
+    rows = pd.DataFrame(median_interval(wide.to_numpy())._asdict(), index=wide.columns)
     return pd.DataFrame(rows.assign(sign=sign(rows)))
 
 

@@ -31,11 +31,11 @@ def test_mean_interval_covers_at_its_level(rng):
 
 
 @pytest.mark.parametrize("a", [[1.0], [], 3.0])
-def test_an_interval_needs_two_repetitions(a, rng):
+def test_an_interval_needs_two_repetitions(a):
     with pytest.raises(ValueError, match="a: expected 2 repetitions"):
         statistics.mean_interval(a)
     with pytest.raises(ValueError, match="a: expected 2 repetitions"):
-        statistics.median_interval(a, rng=rng)
+        statistics.median_interval(a)
 
 
 def test_non_finite_repetition_is_refused():
@@ -43,14 +43,26 @@ def test_non_finite_repetition_is_refused():
         statistics.mean_interval([1.0, np.nan, 2.0])
 
 
-def test_median_interval_holds_the_median_and_repeats(rng):
-    a = rng.exponential(size=200)
-    one, two = (statistics.median_interval(a, rng=np.random.default_rng(1)) for _ in range(2))
-    assert one == two
-    assert one.low < one.estimate == np.median(a) < one.high
-    # the order-statistics interval (binomial, no bootstrap) must agree within its own width
-    low, high = np.sort(a)[[int(stats.binom.ppf(q, 200, 0.5)) for q in (0.025, 0.975)]]
-    assert max(abs(one.low - low), abs(one.high - high)) < 0.5 * (high - low)
+@pytest.mark.parametrize(
+    # P(all n on one side) = 2 / 2^n: 1/32 at 6; at 10 also 1 of 10 on the other: 2 (1 + 10) / 2^10
+    ("count", "place", "cover"),
+    [(6, 1, 1 - 2 / 64), (10, 2, 1 - 22 / 1024), (20, 6, 0.9586)],
+)
+def test_a_median_lies_between_the_values_that_the_binomial_law_names(count, place, cover, rng):
+    a = rng.exponential(size=(count, 20_000))
+    interval, ordered = statistics.median_interval(a), np.sort(a, axis=0)
+    np.testing.assert_array_equal(interval.low, ordered[place - 1])
+    np.testing.assert_array_equal(interval.high, ordered[count - place])
+    inside = (interval.low <= np.log(2)) & (np.log(2) <= interval.high)
+    assert abs(inside.mean() - cover) < 4 * np.sqrt(cover * (1 - cover) / 20_000)  # standard errors
+    inner = (ordered[place] <= np.log(2)) & (np.log(2) <= ordered[count - place - 1])
+    assert inner.mean() < 0.95  # one value further in is too near
+    np.testing.assert_array_equal(interval.estimate, np.median(a, axis=0))
+
+
+def test_a_median_of_five_has_the_t_interval():
+    a = [0.0, 1.0, 2.0, 4.0, 10.0]
+    assert statistics.median_interval(a) == (2.0, *statistics.mean_interval(a)[1:])
 
 
 def test_paired_difference_is_the_paired_t_test(rng):

@@ -13,6 +13,7 @@ from bnlib.chains import maclaurin_bound
 from bnlib.chapters.chains import decide, figures, measure
 from bnlib.parameters import different, parameter
 from bnlib.results import Record, Section
+from bnlib.statistics import median_interval
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def over_depth(given: Settings) -> Section:
     limit = maclaurin_bound(given.r_matched) / np.expm1(given.r_matched)
     runs = [[getattr(f, rule)[:, 0] for f in families.values()] for rule in ("fixed", "matched")]
     labels = [f"{name}, mean weight {mean:.1f}" for name, mean in means.items()]
-    medians = [[measure.middle(v, given.seed) for v in rule] for rule in runs]
+    medians = [[median_interval(v) for v in rule] for rule in runs]
     panels = [(dict(zip(labels, v, strict=True)), r) for v, r in zip(medians, runs, strict=True)]
     records = []
     for name, (mean, _, _, slope, _) in families.items():
@@ -85,7 +86,7 @@ def over_depth(given: Settings) -> Section:
         ]
     for name, family in families.items():
         share, r, _ = family.fixed[..., -1].T
-        records.append(Record.interval(f"share-fixed-{name}", measure.middle(share, given.seed)))
+        records.append(Record.interval(f"share-fixed-{name}", median_interval(share)))
         records.append(Record(f"r-fixed-{name}", np.median(r)))
     records.append(Record("share-matched-largest", max(v.max() for v in runs[1])))
     drawn = given.scalar_depths, panels, given.r_matched, limit
@@ -180,7 +181,7 @@ def normalized_vectors(given: Settings) -> Section:
 def trained_lower_layers(given: Settings, leaky: pd.DataFrame) -> Section:
     """What training the lower layers gains; drawn beside the leak of `normalized_numbers`."""
     errors = measure.bottlenecks(given)
-    gain = measure.middle(errors[..., 0] - errors[..., 1], given.seed)
+    gain = median_interval(errors[..., 0] - errors[..., 1])
     k, at = np.geomspace(min(given.widths), 15.99, 60), np.sort(leaky.v_eps.to_numpy())
     law, leaks = (k, *measure.beta_law(k, 16)), (leaky.v_eps, leaky.gradient)
     drawn = leaks, (at, 1 / (1 + at)), given.widths, errors, law

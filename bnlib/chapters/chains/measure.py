@@ -30,11 +30,6 @@ WAYS = ("product", "term by term", "subsets", "interpolation", "forward mode")
 ARMS = {"no BN": None, "BN, 0": 0.0, "BN, 1e-5": 1e-5, "BN, 1e-3": 1e-3}
 
 
-def middle(values: np.ndarray, seed: int) -> Interval:
-    """Median over the first axis with its bootstrap interval."""
-    return median_interval(values, rng=np.random.default_rng([seed, 99]))
-
-
 def equal_chain(length: int, weight: float, step: float) -> tuple[np.ndarray, float]:
     """Orders (l+1,) and exact change of a chain of equal factors, x = 1 and dL/dy = 1."""
     factors, grads = np.full(length, weight), weight ** (length - 1.0) * np.ones(length)
@@ -171,7 +166,7 @@ def family(mean: float, given: Settings) -> Family:
     depths, rng = given.scalar_depths, np.random.default_rng([given.seed, 3])
     noise = rng.normal(0.0, 0.1, (given.seeds, max(depths)))
     fixed = over_depths(mean + noise, depths)
-    slope = middle(depth_slopes(fixed[:, 2], depths)[0], given.seed)
+    slope = median_interval(depth_slopes(fixed[:, 2], depths)[0])
     equal = over_depths(mean + 0 * noise[:1], depths)
     (straight,), (residual,) = depth_slopes(equal[:, 2], depths)
     matched = over_depths(mean + noise, depths, given.r_matched)
@@ -318,7 +313,7 @@ def matrix_bands(steps: pd.DataFrame, what: str, rule: str, given: Settings) -> 
     """Medians over depth of one column under one rule, by (kind, scale)."""
     cells = steps[steps.rule == rule].groupby(["kind", "scale"], sort=False)[what]
     shape = len(given.depths), -1
-    return {case: middle(cell.to_numpy().reshape(shape).T, given.seed) for case, cell in cells}
+    return {case: median_interval(cell.to_numpy().reshape(shape).T) for case, cell in cells}
 
 
 class ScalarPull(NamedTuple):

@@ -18,7 +18,7 @@ from bnlib.networks import spec
 from bnlib.networks.arms import ARMS
 from bnlib.parameters import ascending, different, expect, names, pairs, parameter
 from bnlib.results import Record, Section
-from bnlib.statistics import rows_with
+from bnlib.statistics import median_interval, rows_with
 
 PLAIN_AND_BN = ("none", "bn")
 COMPARED = ("none", "frozen", "bn")
@@ -249,7 +249,7 @@ def explosion(given: Settings) -> Section:
     growth, profiles = measure.survey_growth(bench, COMPARED, depth, given.sizes)
     spread, _ = measure.survey_growth(bench.independent(1024), COMPARED, depth, [(256, 1024)])
     first = rows_with(growth, state="start", width=width, batch=batch)
-    factors = {name: decide.middle(rows_with(first, arm=name).factor) for name in PLAIN_AND_BN}
+    factors = {name: median_interval(rows_with(first, arm=name).factor) for name in PLAIN_AND_BN}
     start, far = (rows_with(rows, state="start", arm="bn") for rows in (first, spread))
     stepped = rows_with(growth, state="one step", arm="bn", width=width)
     shown = {name: profiles[name, width, batch] for name in COMPARED}

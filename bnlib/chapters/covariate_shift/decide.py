@@ -1,6 +1,6 @@
 """From measurements to verdicts: the decision rules of the chapter, fixed before the run.
 
-Intervals are 95 % bootstrap percentile intervals of a median over seeds, of differences of BN and
+Intervals are 95 % intervals of a median over seeds, of differences of BN and
 the network without norm on the same seed.
 """
 
@@ -29,11 +29,6 @@ READINGS = ("reduced", "raised", "open")
 JUDGED = ("raw", "matched")  # units of steps with a claim each
 KEPT = (0.8, 0.3)  # share of the gain that noisy BN must keep for "holds", for "partly"
 DRIFT = 10  # times as much as with BN: what counts as distributions that shift
-
-
-def middle(values: Any) -> statistics.Interval:
-    """Median over seeds, (S,), with its bootstrap interval."""
-    return statistics.median_interval(values, rng=np.random.default_rng(0))
 
 
 def differences(frame: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
@@ -134,7 +129,7 @@ def gains(frame: pd.DataFrame, resamples: int = 2000) -> Gain:
     low, high = np.quantile(ratios, (0.025, 0.975))
     kept = float(_share(np.median(noisy), np.median(gain)))
     interval = statistics.Interval(kept, min(float(low), kept), max(float(high), kept))
-    return Gain(middle(gain), interval)
+    return Gain(statistics.median_interval(gain), interval)
 
 
 def _share(part: Any, whole: Any) -> np.ndarray:

@@ -360,7 +360,7 @@ def comparison(
     for arm, m, length in [*product(ARMS, sizes, [steps]), ("γ, β", sizes[-1], 4 * steps)]:
         mse, d, late = study(school, arm, m, length)
         typical.append(np.median(d, axis=1))
-        middle = statistics.median_interval(typical[-1], rng=np.random.default_rng([seed, 13]))
+        middle = statistics.median_interval(typical[-1])
         rows.append([arm, m, length, np.median(mse), *middle, (d < 0.1).mean(), late])
     few, many, longer = (np.log(typical[k]) for k in (0, len(sizes) - 1, -1))
     logs = (

@@ -2,7 +2,7 @@
 
 A cell is (activation, L, state, how steps are matched, size). A frame of steps is that of the
 library's `survey`, one row a seed. Rows of cells have a median over seeds, the ends of its
-bootstrap interval and the sign of that interval, 0 where 0 lies inside.
+interval and the sign of that interval, 0 where 0 lies inside.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def situations(given: Settings) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def medians(steps: pd.DataFrame, what: str, by: Sequence[str]) -> pd.DataFrame:
-    """Median over seeds with its bootstrap interval, one row for each group of `by`."""
+    """Median over seeds with its interval, one row for each group of `by`."""
     wide = steps.pivot_table(index="seed", columns=list(by), values=what, sort=False)
     return statistics.column_medians(wide).drop(columns="sign")
 
@@ -115,7 +115,7 @@ def frozen_share(steps: pd.DataFrame) -> pd.DataFrame:
 
         phi = median(frozen - none) / median(bn - none)
 
-    with its 95 % bootstrap interval over seeds, wide, or beyond 0 and 1, where bn - none is
+    with its 95 % interval over seeds, wide, or beyond 0 and 1, where bn - none is
     about 0.
     """
     rows, wide = differences(steps, "int", "bn", "frozen"), by_seed(steps, "int")

@@ -226,7 +226,7 @@ def mechanism(trained: Networks) -> Section:
             numbers[name] = _scaled(interval, lambda v: 100 * v)
     for name in ("frozen", "std-only"):
         gap = (shares[name] - shares["none"]).dropna().to_numpy()
-        _, low, high = statistics.median_interval(gap, rng=np.random.default_rng(0))
+        _, low, high = statistics.median_interval(gap)
         numbers[f"int-gap-{name}"] = f"{low:+.2f} to {high:+.2f}"
     for name in ("none", "frozen", "mean-only", "std-only", "bn"):
         numbers |= {f"int-{name}": share[name], f"gain-{name}": gain[name]}
