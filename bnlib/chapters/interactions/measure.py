@@ -115,7 +115,7 @@ def frozen_share(steps: pd.DataFrame) -> pd.DataFrame:
 
         phi = median(frozen - none) / median(bn - none)
 
-    with its 95 % interval over seeds, wide, or beyond 0 and 1, where bn - none is
+    with its 95 % bootstrap interval over seeds, wide, or beyond 0 and 1, where bn - none is
     about 0.
     """
     rows, wide = differences(steps, "int", "bn", "frozen"), by_seed(steps, "int")
