@@ -5,11 +5,13 @@ import copy
 import os
 import re
 import site
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,16 +59,19 @@ class Outcome(NamedTuple):
 def environment(package: str = "bnlib") -> Iterator[dict[str, str]]:
     """The variables of a process that computes with `package`; its home is an empty folder.
 
-    So it has no IPython profile, no matplotlibrc, no kernel and no packages of the user; the cache
-    of fonts is that of the user, since making one takes seconds.
+    So it has no IPython profile, no matplotlibrc, no kernel and no packages of the user. The list
+    of fonts is kept, since making it takes a second, but apart for each Python: Matplotlib's own
+    can name the files of an environment that is gone.
     """
+    python = sha256(sys.prefix.encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "bnlib", python)
     folders = [sources.folder_of(name) for name in dict.fromkeys((package, "bnlib"))]
     paths, base = [str(folder.parent) for folder in folders if folder], site.getuserbase()
     with tempfile.TemporaryDirectory(prefix="bnlib-home-", ignore_cleanup_errors=True) as empty:
         yield {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": empty,
-            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")),
+            "XDG_CACHE_HOME": str(cache),
             "PYTHONPATH": os.pathsep.join(p for p in paths if not p.endswith("-packages")),
             # Packages of the user, only where this library is one of them.
             **(

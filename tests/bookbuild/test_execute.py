@@ -1,6 +1,7 @@
 """Runs in processes of their own: what is stored, what is reported, what an interruption leaves."""
 
 import ast
+import copy
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from matplotlib import font_manager
 
 from bookbuild import execute as ex
 from bookbuild import notebook as nb
@@ -175,6 +177,8 @@ def _imports(book):
 SHOWN = """\
 import os, sys
 import matplotlib, numpy
+from matplotlib import font_manager
+print(os.path.basename(font_manager.findfont("STIXGeneral")))
 print(numpy.array([1.23456]), matplotlib.rcParams["lines.linewidth"], matplotlib.get_backend())
 print("leak" in globals(), [n for n in sys.modules if n == "leaked"])
 print(sys.flags.optimize, sorted(n for n in os.environ if "LEAK" in n), os.environ["TZ"])"""
@@ -185,6 +189,9 @@ def test_nothing_of_the_users_set_up_reaches_a_kernel(project, tmp_path, monkeyp
     home = tmp_path / "home"
     profile = home / ".ipython" / "profile_default"
     startup = profile / "startup" / "00.py"
+    without = copy.copy(font_manager.fontManager)
+    without.ttflist = [font for font in without.ttflist if "STIX" not in font.name]
+    fonts = home / ".cache" / "matplotlib" / f"fontlist-v{without.__version__}.json"
     for path, text in {
         startup: "import numpy\nleak = numpy.set_printoptions(precision=2)",
         profile / "ipython_config.py": "c.InteractiveShellApp.exec_lines = ['leak = 1']",
@@ -196,8 +203,11 @@ def test_nothing_of_the_users_set_up_reaches_a_kernel(project, tmp_path, monkeyp
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    fonts.parent.mkdir(parents=True)
+    font_manager.json_dump(without, fonts)
     for name, value in {
         "HOME": home,
+        "XDG_CACHE_HOME": home / ".cache",
         "IPYTHONDIR": home / ".ipython",
         "JUPYTER_PATH": home / ".local/share/jupyter",
         "MPLBACKEND": "svg",
@@ -210,7 +220,7 @@ def test_nothing_of_the_users_set_up_reaches_a_kernel(project, tmp_path, monkeyp
     }.items():
         monkeypatch.setenv(name, str(value))
     assert _shown(project(two=SHOWN), "two") == clean
-    assert clean.startswith("[1.23456] 1.5 module://matplotlib_inline")
+    assert clean.startswith("STIXGeneral.ttf\n[1.23456] 1.5 module://matplotlib_inline")
 
 
 def _shown(root, name):
