@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bnlib import data, training
+from bnlib.chapters import transfer
 from bnlib.chapters.transfer import domains, exact, measure, mixtures
 from bnlib.networks.seed_batched import SeedBatchedMLP
 
@@ -208,3 +209,22 @@ def test_a_mixture_takes_its_share_of_both_statistics_and_every_weight_of_the_ne
         share = 0.75 * stored.weights[name] + 0.25 * target.weights[name]
         torch.testing.assert_close(half.weights[name], share)
     assert torch.equal(half.weights["_fc.weight"], stored.weights["_fc.weight"])
+
+
+def test_the_middle_rate_of_entropy_minimization_decides_and_is_drawn_with_larger_ones(
+    source, clean, monkeypatch
+):
+    def streams(*_, rate, **__):
+        rise = np.array([[50.0, 50.0], [50.0 + rate, 50.1 + rate]])
+        return dict.fromkeys(("mixed", "sorted", "batches of 8"), measure.Stream(rise, -rise, rise))
+
+    drawn = {}
+    monkeypatch.setattr(measure, "streams", streams)
+    monkeypatch.setattr(transfer.figures, "entropy", drawn.update)
+    given = transfer.Settings(shifts=["noise"], entropy_rates=[1.0, 3.0, 7.0], seeds=4)
+    at = transfer.Start(source, source, clean, clean, clean)
+    section = transfer.entropy(given, at)
+    assert "noise +3.1" in section.claims[0].evidence
+    assert list(section.tables["streams"].index.levels[0]) == [1.0, 3.0, 7.0]
+    section.figures["entropy"]()
+    assert {rate for rate, _ in drawn} == {3.0, 7.0}
