@@ -80,6 +80,7 @@ def start(given: Settings) -> Section:
     return Section(
         values=values,
         records=(Record("seeds", given.seeds), *recorded(scores, "percent", ends=".1f")),
+        figures={"numbers": figures.numbers},
     )
 
 
@@ -99,13 +100,15 @@ def first_steps(given: Settings, at: Start) -> Section:
         kind: {m: paired_difference(a[kind].accuracy, a["batch"].accuracy) for m, a in arms.items()}
         for kind in ("source", "target")
     }
-    excess, before, rows = {}, {}, []
+    excess, before, rows, ends = {}, {}, [], {}
     for m, arm in arms.items():
         seen = {k: v[: measure.EARLY].mean(0) for k, v in looks["target"][m].items()}
         first = {k: measure.early(a.loss) for k, a in arm.items()}
         excess[m] = paired_difference(first["batch"][middle], seen["source"])
         before[m] = float((seen["batch"] - seen["source"]).mean())
         for place, rate in enumerate(given.first_rates):
+            after = {k: with_ends(mean_interval(a.test[place]), ".1f") for k, a in arm.items()}
+            ends[m, rate] = after
             row = {"m": m, "rate": rate, "untouched": seen["source"].mean()}
             row |= {"batch, no step": seen["batch"].mean()}
             row |= {f"{k}, first steps": v[place].mean() for k, v in first.items()}
@@ -121,7 +124,10 @@ def first_steps(given: Settings, at: Start) -> Section:
         values=arms,
         records=recorded(records, ends="+.1f"),
         claims=(decide.freeze_rule(gaps["source"]), decide.explodes(excess, before)),
-        tables={"losses": pd.DataFrame(rows).set_index(["m", "rate"]).round(2)},
+        tables={
+            "losses": pd.DataFrame(rows).set_index(["m", "rate"]).round(2),
+            "accuracy": pd.DataFrame(ends).T.rename_axis(["m", "rate"]),
+        },
         figures={
             "freeze": lambda: figures.freeze(gaps),
             "losses": lambda: figures.first_losses(means, noise),
@@ -139,11 +145,13 @@ def theorems(given: Settings, at: Start) -> Section:
         "contrast-eps": contrast.stored_eps,
         "contrast-source": contrast.source,
         "contrast-law": contrast.eps_law,
+        "contrast-dead": contrast.dead,
     }
     return Section(
         values=contrast,
         records=recorded(records),
         claims=(decide.same_function(same), decide.frozen_random(random)),
+        figures={"line": lambda: figures.one_line(exact.repairs())},
     )
 
 

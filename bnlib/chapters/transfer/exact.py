@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -33,6 +34,13 @@ class Contrast(NamedTuple):
     source: float  # statistics of the source
     eps_law: float  # one hidden layer at eps, against the clean one at eps / c^2
     dead: int  # channels without variance: each would make 0 / 0 at eps = 0
+
+
+class Line(NamedTuple):
+    """What a channel does in evaluation, y = slope x + offset."""
+
+    slope: float
+    offset: float
 
 
 class Random(NamedTuple):
@@ -86,6 +94,26 @@ def _gap_of_twin(net: SeedBatchedMLP, rows: Tensor, old: Statistics, new: Statis
 def _any_moments(like: Moments, rng: torch.Generator) -> Moments:
     mean = torch.randn(like.mean.shape, generator=rng, dtype=torch.float64)
     return Moments(mean, 0.1 + torch.rand(like.var.shape, generator=rng, dtype=torch.float64))
+
+
+def repairs(looks: Sequence[int] = (1, 10, 100)) -> dict[str, Line]:
+    """The channel of the page's smallest example, whose rows arrive as 2 x + 3, and its repairs.
+
+    "stored"; "counted", with the moments of the new rows; and after so many gradient steps on
+    gamma and beta, stored statistics, towards the clean outputs in the mean square.
+    """
+    clean = np.array([0.0, 0.0, 4.0, 4.0])
+    seen, mean, std = 2 * clean + 3, clean.mean(), clean.std()
+    lines = {"stored": Line(1 / std, -mean / std)}
+    lines["counted"] = Line(1 / seen.std(), -seen.mean() / seen.std())
+    x, wanted, (gamma, beta) = (seen - mean) / std, (clean - mean) / std, (1.0, 0.0)
+    for step in range(1, max(looks) + 1):
+        error = gamma * x + beta - wanted
+        gamma, beta = gamma - 0.15 * (error * x).mean(), beta - 0.15 * error.mean()
+        if step in looks:
+            steps = f"{step} gradient step" + "s" * (step > 1)
+            lines[steps] = Line(gamma / std, beta - gamma * mean / std)
+    return lines
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from bnlib.chapters.transfer.decide import MARGIN
+from bnlib.chapters.transfer.decide import MARGIN, NEGATED
+from bnlib.chapters.transfer.exact import Line
 from bnlib.chapters.transfer.measure import STATISTICS, TRAINED, Arm, Stream
 from bnlib.plots.style import COLORS, MARKERS, looks
 from bnlib.statistics import Interval, Paired
@@ -43,6 +44,70 @@ def freeze(gaps: Mapping[str, Mapping[int, Paired]]) -> Figure:
     return fig
 
 
+FLOW = {  # by name: column and row, what it reads
+    "counting": (0, 0, "counting rows,\nno labels"),
+    "gradient": (0, 1.5, "a gradient,\nlabels or entropy"),
+    "statistics": (1, 0, "statistics\n$\\mu$, $v$"),
+    "affine": (1, 1, "$\\gamma$, $\\beta$"),
+    "weights": (1, 2, "weights"),
+    "diagonal": (2, 0, "stretch, offset\n(diagonal)"),
+    "sign": (2, 1, "turned sign"),
+    "mixing": (2, 2, "mixed inputs"),
+}
+MOVES = {  # who moves what, and what that can correct
+    "counting": ("statistics",),
+    "gradient": ("affine", "weights"),
+    "statistics": ("diagonal",),
+    "affine": ("diagonal", "sign"),
+    "weights": ("diagonal", "sign", "mixing"),
+}
+
+
+def numbers() -> Figure:
+    """The three kinds of numbers: who moves them, and what they can correct."""
+    fig, ax = plt.subplots(figsize=(5.2, 3.2))
+    colors = {"statistics": "running", "affine": "theory", "weights": "measured"}
+    boxes: dict[str, Any] = {}
+    for name, (column, row, words) in FLOW.items():
+        box = {"boxstyle": "round,pad=0.4", "fc": "white", "lw": 1.2}
+        box["ec"] = COLORS[colors.get(name, "neutral")]
+        text = ax.text(column, row, words, ha="center", va="center", fontsize=9, bbox=box)
+        boxes[name] = text.get_bbox_patch()
+    for start, end in ((start, end) for start, ends in MOVES.items() for end in ends):
+        kind = start if start in colors else end
+        arrow: Any = {"arrowstyle": "-|>", "color": COLORS[colors[kind]], "lw": 1.2}
+        arrow |= {"patchA": boxes[start], "patchB": boxes[end]}
+        ax.annotate("", FLOW[end][:2], FLOW[start][:2], arrowprops=arrow)
+    for column, words in enumerate(("moved by", "numbers", "can correct")):
+        ax.text(column, -0.62, words, ha="center", fontsize=9, color=COLORS["neutral"])
+    ax.set(xlim=(-0.5, 2.5), ylim=(2.35, -0.8))
+    ax.axis("off")
+    ax.set_title("Counting undoes a stretch; a sign needs γ,\na mixture the weights")
+    return fig
+
+
+def one_line(lines: Mapping[str, Line]) -> Figure:
+    """One channel's line: stored, counted anew, and on the way of the gradient."""
+    fig, ax = plt.subplots(figsize=(5.2, 3.6))
+    x = np.array([-1.0, 12.0])
+    kinds = {"stored": ("running", 2.0), "counted": ("theory", 5.0)}
+    dashes = iter([":", "-.", "--"])
+    for name, (slope, offset) in lines.items():
+        color, width = kinds.get(name, ("measured", 1.5))
+        style: Any = "-" if name in kinds else next(dashes)
+        ax.plot(x, slope * x + offset, color=COLORS[color], lw=width, ls=style, label=name)
+    for seen, line, marker in (((0, 4), "stored", "o"), ((3, 11), "counted", "s")):
+        slope, offset = lines[line]
+        ax.plot(seen, [slope * v + offset for v in seen], marker, color=COLORS["exact"], zorder=4)
+    stored = lines["stored"]
+    wrong = [stored.slope * v + stored.offset for v in (3, 11)]
+    ax.plot((3, 11), wrong, "s", mfc="white", mec=COLORS["exact"], zorder=4)
+    ax.set(xlabel="input of the channel, $x$", ylabel="output, $Ax+B$")
+    ax.set_title("Counting and a gradient find the same line")
+    ax.legend()
+    return fig
+
+
 def recovered(shares: Mapping[tuple[str, str], Interval]) -> Figure:
     """Share of the lost accuracy that each remedy recovers, a panel a shift."""
     shifts = list(dict.fromkeys(shift for shift, _ in shares))
@@ -56,6 +121,10 @@ def recovered(shares: Mapping[tuple[str, str], Interval]) -> Figure:
             ax.errorbar(middle, row, xerr=ends, marker="os"[theorem], color=color)
         ax.axvline(0, color=COLORS["neutral"], lw=1)
         ax.axvline(1, color=COLORS["neutral"], lw=1, ls="--")
+        exact = {"contrast": "target statistics", "negative": NEGATED}.get(shift)
+        place = names.index(exact or "target statistics")
+        text = "theorem\nsays 1" if exact else "no\ntheorem"
+        ax.text(0.88 if exact else 1.1, place, text, ha="right", va="center", fontsize=8)
         ax.set(title=shift, xlim=(-0.35, 1.15))
         ax.title.set_fontsize(10)
         ax.grid(False, axis="y")

@@ -22,7 +22,7 @@ from bnlib.networks.seed_batched import SeedBatchedMLP, Statistics
 
 WEIGHTS, AFFINE = ("W", "b"), ("gamma", "beta")
 TRAINED = {"nothing": (), "γ, β": AFFINE, "weights": WEIGHTS, "all": (*WEIGHTS, *AFFINE)}
-STATISTICS = ("source", "target", "batch")
+STATISTICS, UNTESTED = ("source", "target", "batch"), "target, other rows"
 HEAD, HIDDEN = ("W3", "b3"), ("W1", "W2")
 SUBSETS = {  # what is trained, and whether of W1 and W2 only random entries, as many as γ and β
     "γ, β": (AFFINE, False),
@@ -157,12 +157,16 @@ def _all_rows(rows: Target) -> Tensor:
 
 
 def table(source: Trained, rows: Target, rates: Sequence[float]) -> dict[tuple[str, str], Arm]:
-    """The twelve cells (statistics, trained); target statistics are those of all target rows."""
+    """The twelve cells (statistics, trained); target statistics are those of all target rows.
+
+    A fourth row of cells has those of the rows that are not tested, so that no test row helps.
+    """
     starts = {"source": source, "target": with_statistics(source, _all_rows(rows))}
+    starts[UNTESTED] = with_statistics(source, torch.cat([rows.x, rows.x_aside], 1))
     starts["batch"] = with_statistics(source, rows.x)
     return {
         (of, name): tune(starts[of], rows, rates, trainable, frozen=of != "batch")
-        for of, (name, trainable) in product(STATISTICS, TRAINED.items())
+        for of, (name, trainable) in product(starts, TRAINED.items())
     }
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Annotation
 
 from bnlib import data, training
 from bnlib.chapters import transfer
-from bnlib.chapters.transfer import domains, exact, measure, mixtures
+from bnlib.chapters.transfer import domains, exact, figures, measure, mixtures
 from bnlib.networks.seed_batched import SeedBatchedMLP
+from bnlib.statistics import Interval
 
 SEEDS = range(2)
 
@@ -228,3 +230,81 @@ def test_the_middle_rate_of_entropy_minimization_decides_and_is_drawn_with_large
     assert list(section.tables["streams"].index.levels[0]) == [1.0, 3.0, 7.0]
     section.figures["entropy"]()
     assert {rate for rate, _ in drawn} == {3.0, 7.0}
+
+
+def test_both_repairs_of_the_smallest_example_are_the_line_of_the_page():
+    lines = exact.repairs((1, 1000))
+    assert lines["stored"] == (0.5, -1.0)
+    assert lines["counted"] == (0.25, -1.75)
+    np.testing.assert_allclose(lines["1000 gradient steps"], lines["counted"], rtol=1e-12)
+    assert abs(lines["1 gradient step"].slope - 0.25) > 0.1
+
+
+def test_the_remedies_that_a_theorem_covers_are_named_in_their_panels():
+    one = Interval(0.5, 0.4, 0.6)
+    shifts = "contrast", "negative", "rotation", "permutation"
+    figure = figures.recovered({(s, r): one for s in shifts for r in measure.REMEDIES})
+    names = list(measure.REMEDIES)
+    seen = {
+        (ax.get_title(), t.get_text(), names[t.get_position()[1]])
+        for ax in figure.axes
+        for t in ax.texts
+    }
+    counting = "target statistics"
+    assert seen == {
+        ("contrast", "theorem\nsays 1", counting),
+        ("negative", "theorem\nsays 1", "target statistics, γ of layer 1 negated"),
+        ("rotation", "no\ntheorem", counting),
+        ("permutation", "no\ntheorem", counting),
+    }
+
+
+def test_statistics_of_rows_that_are_not_tested_do_not_move_with_those_that_are(source, clean):
+    few = clean.first(40)
+    moved = few._replace(x_test=few.x_test + 5)
+    seen = []
+    for rows in (few, moved):
+        cells = measure.table(source, rows, [0.1])
+        seen.append({key: arm.aside for key, arm in cells.items() if key[1] == "γ, β"})
+    same = {key[0] for key in seen[0] if np.array_equal(seen[0][key], seen[1][key])}
+    assert same == {"source", "batch", measure.UNTESTED}
+    assert not np.array_equal(seen[0]["batch", "γ, β"], seen[0][measure.UNTESTED, "γ, β"])
+
+
+def test_accuracy_after_the_first_steps_is_shown_for_every_rate_and_arm(source, clean, monkeypatch):
+    rates = [0.1, 0.2, 0.3]
+
+    def first_steps(_source, _rows, m, _rates):
+        ends = np.array([[m, m], [m + 10, m + 10], [m + 20, m + 20]], float)
+        loss = np.ones((measure.FIRST_STEPS, 3, 2))
+        arm = measure.Arm(tuple(rates), ends, ends, ends > 0, loss)
+        return {"batch": arm, "source": arm._replace(test=ends + 1), "target": arm}
+
+    monkeypatch.setattr(measure, "first_steps", first_steps)
+    monkeypatch.setattr(measure, "LOOKS", 10)
+    given = transfer.Settings(batch_sizes=[2, 8], first_rates=rates)
+    at = transfer.Start(source, source, clean, clean, clean)
+    ends = transfer.first_steps(given, at).tables["accuracy"]
+    assert ends.loc[(8, 0.3), "source"].startswith("29.0 [")
+    assert ends.loc[(2, 0.2), "batch"].startswith("12.0 [")
+    assert ends.shape == (6, 3)
+
+
+def test_the_flow_names_every_box_and_only_weights_reach_mixed_inputs():
+    (ax,) = figures.numbers().axes
+    words = [text.get_text() for text in ax.texts]
+    assert all(box in words for *_, box in figures.FLOW.values())
+    assert words.count("") == sum(len(ends) for ends in figures.MOVES.values()) == 9
+    mixing = figures.FLOW["mixing"][:2]
+    starts = [t.xyann for t in ax.texts if isinstance(t, Annotation) and t.xy == mixing]
+    assert starts == [figures.FLOW["weights"][:2]]
+
+
+def test_the_figure_of_one_line_draws_each_repair_as_its_line():
+    lines = exact.repairs((1,))
+    (ax,) = figures.one_line(lines).axes
+    for drawn in ax.lines[: len(lines)]:
+        slope, offset = lines[str(drawn.get_label())]
+        np.testing.assert_allclose(drawn.get_ydata(), slope * drawn.get_xdata() + offset)
+    wrong = ax.lines[-1]
+    assert list(wrong.get_ydata()) == [0.5, 4.5]
