@@ -44,7 +44,7 @@ class Settings(parameters.Settings):
     passes: int = parameter(8, 2, 100)
     entropy_rates: list = parameter([0.1, 0.5, 2.0], 1e-6, 100.0, rule=ascending)
     nets: list = parameter(["lite0", "lite1"], choices=NETWORKS, rule=names(NETWORKS))
-    crops: int = parameter(12, 4, 200)
+    crops: int = parameter(24, 4, 200)
     pixels: int = parameter(128, 64, 512)
     skip_effnet: bool = parameter(False)
 
@@ -305,7 +305,7 @@ def photographs(given: Settings, contrast: exact.Contrast) -> Section:
     """Shipped networks on corrupted crops of two photographs.  contrast: of `theorems`."""
     nets = [] if given.skip_effnet else given.nets
     how = {"pixels": given.pixels, "seed": given.seed}
-    few = max(2, given.crops // 2)  # float64 is slow, and exactness does not need many
+    few = max(2, given.crops // 4)  # float64 is slow, and exactness does not need many
     looked = [exact.photographs(name, given.crops, **how) for name in nets]
     columns = ["network", "corruption", "statistics", "agreement", "cosine"]
     cosines = pd.concat(looked) if looked else pd.DataFrame(columns=columns)
