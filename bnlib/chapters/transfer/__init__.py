@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -304,11 +304,13 @@ def entropy(given: Settings, at: Start) -> Section:
 def photographs(given: Settings, contrast: exact.Contrast) -> Section:
     """Shipped networks on corrupted crops of two photographs.  contrast: of `theorems`."""
     nets = [] if given.skip_effnet else given.nets
-    how = {"pixels": given.pixels, "seed": given.seed}
+    how: dict[str, Any] = {"pixels": given.pixels, "seed": given.seed}
     few = max(2, given.crops // 4)  # float64 is slow, and exactness does not need many
-    looked = [exact.photographs(name, given.crops, **how) for name in nets]
-    columns = ["network", "corruption", "statistics", "agreement", "cosine"]
-    cosines = pd.concat(looked) if looked else pd.DataFrame(columns=columns)
+    kinds = {0.0: "stored", 1.0: "target"}  # by the weight of target statistics
+    tables = (mixtures.table(n, given.crops, weights=tuple(kinds), **how) for n in nets)
+    columns = ["network", "corruption", "weight", "agreement", "cosine"]
+    cosines = pd.DataFrame(list(chain(*tables)), columns=columns)
+    cosines["statistics"] = [kinds[weight] for weight in cosines["weight"]]
     borders = pd.DataFrame({name: exact.borders(name, few, **how) for name in nets}).T
     table = cosines.pivot(
         index="corruption", columns=["network", "statistics"], values=["agreement", "cosine"]

@@ -176,29 +176,6 @@ DARK_BORDER = -0.7 * GREY / 128  # the padding value, changed as "dark" changes 
 
 
 @torch.no_grad()
-def photographs(network: str, crops: int, *, pixels: int, seed: int) -> pd.DataFrame:
-    """A shipped network on corrupted crops, with stored and with target statistics.
-
-    Target statistics are those of as many other crops, corrupted alike; nothing is clipped.
-    Columns: share of crops whose first class is that of the clean crop with stored statistics,
-    in percent, and the cosine of logits to the clean crop with statistics of the same kind.
-    """
-    net = EfficientNetLite(shipped_state_dict(network))
-    images, others = data.photo_crops(2 * crops, size=pixels, seed=seed).split(crops)
-    logits, rows = {}, []
-    for name, corrupt in CORRUPTIONS.items():
-        used = {"stored": net, "target": net.recalibrated(corrupt(others))}
-        for kind, adapted in used.items():
-            logits[name, kind] = adapted(corrupt(images))
-    truth = logits["clean", "stored"].argmax(1)
-    for (name, kind), z in logits.items():
-        agree = 100 * float((z.argmax(1) == truth).double().mean())
-        row = {"network": network, "corruption": name, "statistics": kind, "agreement": agree}
-        rows.append(row | {"cosine": cosine(z, logits["clean", kind])})
-    return pd.DataFrame(rows)
-
-
-@torch.no_grad()
 def borders(network: str, crops: int, *, pixels: int, seed: int, eps: float = 1e-9) -> pd.Series:
     """Cosines to the clean crops, all with target statistics at a small eps, in float64."""
     state = shipped_state_dict(network)

@@ -179,7 +179,8 @@ def subsets(
 ) -> dict[tuple[str, int], Arm]:
     """What is tuned on so many labelled rows; statistics of all rows of the target."""
     start, arms = with_statistics(source, _all_rows(rows)), {}
-    numbers = sum(v[0].numel() for n, v in source.net.params.items() if n.rstrip("12") in AFFINE)
+    net = source.net
+    numbers = sum(net.params[name][0].numel() for name in training.trained_names(net, AFFINE))
     for n, (name, (kinds, random)) in product(labels, chosen.items()):
         how: dict[str, Any] = {
             "random": numbers * random,
@@ -297,7 +298,7 @@ def minimize_entropy(
     statistics of all rows of the target.
     """
     net = copies(source, 1).net
-    names = [name for name in net.params if name.rstrip("12") in AFFINE]
+    names = training.trained_names(net, AFFINE)
     looks = [_look(net, x, y)]
     for step, (rows, _) in enumerate(Rows(x, y).batches(order), start=1):
         leaves = {name: net.params[name].requires_grad_() for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,25 @@ def corruptions(name: str) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 @torch.no_grad()
-def table(name: str, crops: int = CROPS, pixels: int = PIXELS) -> list[dict[str, Any]]:
+def table(
+    name: str,
+    crops: int = CROPS,
+    *,
+    pixels: int = PIXELS,
+    seed: int = 0,
+    weights: Sequence[float] = WEIGHTS,
+) -> list[dict[str, Any]]:
     """A line a corruption and weight: agreement in percent, and cosine of centred logits.
 
+    Target statistics are those of as many other crops, corrupted alike; nothing is clipped.
     Agreement: first class of the clean crop under stored statistics.  Cosine: to the clean crop
     under the same mixture.
     """
     net, logits = shipped(name), {}
-    images, others = data.photo_crops(2 * crops, size=pixels, seed=0).split(crops)
+    images, others = data.photo_crops(2 * crops, size=pixels, seed=seed).split(crops)
     for corruption, corrupt in corruptions(name).items():
         target = net.recalibrated(corrupt(others))
-        for weight in WEIGHTS:
+        for weight in weights:
             logits[corruption, weight] = mixed(net, target, weight)(corrupt(images))
     truth, rows = logits["clean", 0.0].argmax(1), []
     for (corruption, weight), z in logits.items():
