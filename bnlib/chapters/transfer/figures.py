@@ -124,7 +124,7 @@ def recovered(shares: Mapping[tuple[str, str], Interval]) -> Figure:
         exact = {"contrast": "target statistics", "negative": NEGATED}.get(shift)
         place = names.index(exact or "target statistics")
         text = "theorem\nsays 1" if exact else "no\ntheorem"
-        ax.text(0.88 if exact else 1.1, place, text, ha="right", va="center", fontsize=8)
+        ax.text(0.88, place, text, ha="right", va="center", fontsize=8)
         ax.set(title=shift, xlim=(-0.35, 1.15))
         ax.title.set_fontsize(10)
         ax.grid(False, axis="y")
