@@ -10,7 +10,19 @@ import numpy as np
 import pandas as pd
 
 from bnlib import identity, parameters
-from bnlib.chapters.batches import decide, encoders, exact, figures, machines, measure, stored
+from bnlib.chapters.batches import (
+    decide,
+    diagnosis,
+    encoders,
+    evaluation,
+    exact,
+    figures,
+    machines,
+    mates,
+    micro_batches,
+    moving,
+    stored,
+)
 from bnlib.laws import ema_noise
 from bnlib.parameters import ascending, expect, grid, parameter
 from bnlib.results import Record, Section, recorded
@@ -57,7 +69,7 @@ class Settings(parameters.Settings):
 
 def owners(given: Settings) -> Section:
     """One row under seven owners of its statistics."""
-    values = measure.owners(given)
+    values = mates.owners(given)
     spread = {name: float(seen.std()) for name, seen in values.items()}
     return Section(
         values=spread,
@@ -79,7 +91,7 @@ def moving_toys(given: Settings) -> Section:
 @one_thread()
 def moving_averages(given: Settings) -> Section:
     """Moving averages in training against renormalization and batch statistics."""
-    lines, courses, first = measure.moving_averages(given)
+    lines, courses, first = moving.moving_averages(given)
     if not first <= 1e-9:
         raise AssertionError(f"expected equal outputs of ema and renorm at the start, got {first}")
     summary = lines.groupby(["kind", "rate", "a", "affine"], sort=False)
@@ -113,7 +125,7 @@ def small_batches(given: Settings) -> Section:
 
     Beside them the stored convolutional network, trained on two images a batch.
     """
-    lines, images = measure.small_batches(given), pd.DataFrame(_stored()["evaluation"])
+    lines, images = evaluation.small_batches(given), pd.DataFrame(_stored()["evaluation"])
     weighed: Any = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
     table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
     m = given.batch_sizes[0]
@@ -131,7 +143,7 @@ def small_batches(given: Settings) -> Section:
 @one_thread()
 def accumulation(given: Settings) -> Section:
     """Gradients of k parts against those of one batch."""
-    lines, errors = measure.accumulation(given)
+    lines, errors = micro_batches.accumulation(given)
     return Section(
         values=lines,
         claims=(decide.accumulation(lines, errors),),
@@ -143,7 +155,7 @@ def accumulation(given: Settings) -> Section:
 @one_thread()
 def ghosts(given: Settings) -> Section:
     """Whether small ghosts generalize better."""
-    lines = measure.ghost_training(given)
+    lines = micro_batches.ghost_training(given)
     table = lines.groupby("g", sort=False)[["accuracy", "loss"]].mean()
     return Section(values=lines, claims=(decide.ghosts(lines),), tables={"ghosts": table.round(3)})
 
@@ -164,7 +176,7 @@ def two_processes(given: Settings) -> Section:
 @one_thread()
 def padding(given: Settings) -> Section:
     """Padding rows in the statistics of a trained layer."""
-    z = measure.layer_inputs(given)
+    z = mates.layer_inputs(given)
     padded = exact.padding(z[:, z.std(0) > 1e-6], given.shares)
     return Section(
         values=padded,
@@ -176,7 +188,7 @@ def padding(given: Settings) -> Section:
 @one_thread()
 def padded_training(given: Settings) -> Section:
     """What padding in the statistics of training costs."""
-    lines = measure.padded_training(given)
+    lines = mates.padded_training(given)
     table = lines.groupby(["arm", "statistics"], sort=False)[["accuracy", "loss"]].mean()
     half = {kind: table.accuracy["half", kind] for kind in ("running", "recomputed")}
     return Section(
@@ -190,7 +202,7 @@ def padded_training(given: Settings) -> Section:
 @one_thread()
 def pure_batches(given: Settings) -> Section:
     """One class a batch, and fakes in a batch of their own."""
-    lines = measure.pure_batches(given)
+    lines = mates.pure_batches(given)
     table = lines.groupby(["arm", "batches"], sort=False).accuracy.mean().unstack()
     blind = decide.separate_blind(exact.generator_gradients(20))
     return Section(
@@ -236,7 +248,7 @@ def trained_encoders(given: Settings) -> Section:
 @one_thread()
 def averaged_weights(given: Settings) -> Section:
     """Which statistics belong to averaged weights."""
-    lines, law = measure.averaged_weights(given)
+    lines, law = evaluation.averaged_weights(given)
     table = lines.groupby(["rate", "statistics"], sort=False)
     return Section(
         values=lines,
@@ -248,7 +260,7 @@ def averaged_weights(given: Settings) -> Section:
 @one_thread()
 def decision(given: Settings) -> Section:
     """Evaluation is much worse than training: causes, sizes, cures and the tree."""
-    patients = decide.with_names(measure.patients(given))
+    patients = decide.with_names(diagnosis.patients(given))
     left = patients.left[patients.cause == "too few steps"].iloc[0]
     laws = {
         "too few steps": f"(1 - a)^t = {left:.2f}",

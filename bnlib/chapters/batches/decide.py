@@ -36,7 +36,7 @@ NAMES = {
 
 
 def tree(numbers: Any) -> str:
-    """The cause that the numbers of one network name; columns as in `measure.patients`."""
+    """The cause that the numbers of one network name; columns as in `diagnosis.patients`."""
     n = numbers
     if n["companions"]:
         return NAMES["eval() forgotten"]
@@ -83,7 +83,7 @@ def tree_names(patients: Any) -> Claim:
 
 
 def moving_average(lines: Any) -> Claim:
-    """lines: of `measure.moving_averages`; ema against renorm, a = 0.1, at every rate."""
+    """lines: of `moving.moving_averages`; ema against renorm, a = 0.1, at every rate."""
     gaps = {}
     for rate in sorted(set(lines.rate)):
         ema, renorm = (_log_loss(lines, kind, rate) for kind in ("ema", "renorm"))
@@ -166,7 +166,7 @@ def eval_law(maps: Any) -> Claim:
 
 
 def eval_helps(images: Any, rows: Any) -> Claim:
-    """images: lines of `convolutional.table`.  rows: of `measure.small_batches`."""
+    """images: lines of `convolutional.table`.  rows: of `evaluation.small_batches`."""
     plain, weighed = (rows_with(images, weight=weight) for weight in (0.0, 1.0))
     gaps = {name: _paired(weighed, plain, name) for name in ("accuracy", "loss")}
     p = holm([gap.p for gap in gaps.values()])
@@ -190,7 +190,7 @@ def _both(points: Any, loss: Any) -> str:
 
 
 def accumulation(lines: Any, errors: dict[str, float]) -> Claim:
-    """lines, errors: of `measure.accumulation`; the statement fails where its opposite is exact."""
+    """lines, errors: of `micro_batches.accumulation`; it fails where its opposite is exact."""
     first = rows_with(lines, layer="W1")
     exact = max(errors.values()) <= 1e-12
     return Claim(
@@ -204,7 +204,7 @@ def accumulation(lines: Any, errors: dict[str, float]) -> Claim:
 
 
 def ghosts(lines: Any) -> Claim:
-    """lines: of `measure.ghost_training`."""
+    """lines: of `micro_batches.ghost_training`."""
     whole, better, gaps = rows_with(lines, g=lines.g.max()), [], {}
     sizes = sorted(set(lines.g) - set(whole.g))
     for name, sign in (("accuracy", 1), ("loss", -1)):
@@ -249,7 +249,7 @@ def padding_law(padded: Padding) -> Claim:
 
 
 def padding_harms(lines: Any) -> Claim:
-    """lines: of `measure.padded_training`."""
+    """lines: of `mates.padded_training`."""
     running = rows_with(lines, statistics="running")
     masked = rows_with(running, arm="masked")
     points = {
@@ -268,7 +268,7 @@ def padding_harms(lines: Any) -> Claim:
 
 
 def pure(lines: Any) -> Claim:
-    """lines: of `measure.pure_batches`."""
+    """lines: of `mates.pure_batches`."""
     means = lines.groupby(["arm", "batches"]).accuracy.mean().unstack()
     controls = means.drop(index=["batch norm", "ten pure ghosts"])
     kept = (controls.pure / controls.mixed).min()
@@ -349,7 +349,7 @@ def leak_trained(intervals: Any, chance: float) -> Claim:
 
 
 def averaged_weights(lines: Any, law: float) -> Claim:
-    """lines, law: of `measure.averaged_weights`."""
+    """lines, law: of `evaluation.averaged_weights`."""
     better, words = [], []
     for rate, part in lines.groupby("rate"):
         new, old = (rows_with(part, statistics=kind) for kind in ("recomputed", "averaged"))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bnlib import stored
-from bnlib.chapters.batches import convolutional, encoders, measure
+from bnlib.chapters.batches import convolutional, encoders
+from bnlib.chapters.batches import diagnosis as causes
 from bnlib.training import one_thread
 
 HERE = Path(__file__).parent
@@ -22,7 +23,7 @@ SEEDS = {"evaluation": 8, "encoders": 3, "diagnosis": 6}
 
 def diagnosis() -> list[dict[str, Any]]:
     """The lines of all causes and sizes; what the tree says is decided by who reads them."""
-    return measure.sized_patients(SEEDS["diagnosis"]).to_dict("records")
+    return causes.sized_patients(SEEDS["diagnosis"]).to_dict("records")
 
 
 def encoded() -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnlib import layer, training
-from bnlib.chapters.batches import Settings, exact, machines, measure
+from bnlib.chapters.batches import Settings, descent, exact, machines, mates
 from bnlib.data import Split
 from bnlib.networks.batches import batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP
@@ -79,26 +79,26 @@ def test_a_generator_is_blind_alone_only():
 
 
 def test_the_network_here_is_the_librarys():
-    net = SeedBatchedMLP(Spec((5, 4, 3), eps=measure.EPS), [0, 1], torch.float64)
+    net = SeedBatchedMLP(Spec((5, 4, 3), eps=descent.EPS), [0, 1], torch.float64)
     x = torch.randn(2, 6, 5, dtype=torch.float64)
     want = net.forward(net.params, x)
-    torch.testing.assert_close(measure.network(net.params, x, measure.of_batch), want)
+    torch.testing.assert_close(descent.network(net.params, x, descent.of_batch), want)
     stats = net.recalibrate(x)
-    torch.testing.assert_close(measure.network(net.params, x, measure.stored(stats)), want)
+    torch.testing.assert_close(descent.network(net.params, x, descent.stored(stats)), want)
 
 
 def test_ghosts_are_micro_batches_side_by_side():
     z = torch.randn(2, 8, 3, dtype=torch.float64)
-    parts = [measure.of_batch(1, part) for part in z.split(4, 1)]
-    torch.testing.assert_close(measure.ghosts(4)(1, z), torch.cat(parts, 1))
+    parts = [descent.of_batch(1, part) for part in z.split(4, 1)]
+    torch.testing.assert_close(descent.ghosts(4)(1, z), torch.cat(parts, 1))
 
 
 def test_descent_is_that_of_the_library():
-    net, other = (SeedBatchedMLP(Spec((5, 4, 3), eps=measure.EPS), [0, 1]) for _ in range(2))
+    net, other = (SeedBatchedMLP(Spec((5, 4, 3), eps=descent.EPS), [0, 1]) for _ in range(2))
     x, y = torch.randn(2, 12, 5, dtype=torch.float64), torch.randint(3, (2, 12))
     order = batch_order(net.seeds, 12, batch=6, steps=8)
-    recipe = {"lr": [0.1, 0.2], **measure.COSINE}
-    measure.fit(net, measure.of_batch, Split(x, y, x, y), order, **recipe)
+    recipe = {"lr": [0.1, 0.2], **descent.COSINE}
+    descent.fit(net, descent.of_batch, Split(x, y, x, y), order, **recipe)
     training.train(other, x, y, order=order, steps=8, batch=6, **recipe)
     for name, value in other.params.items():
         torch.testing.assert_close(net.params[name], value)
@@ -106,7 +106,7 @@ def test_descent_is_that_of_the_library():
 
 def test_pure_batches_have_one_class_and_no_row_twice():
     y = torch.randint(10, (2, 400), generator=torch.Generator().manual_seed(0))
-    order = measure.pure_order(y, 20, 8)
+    order = mates.pure_order(y, 20, 8)
     for t in range(20):
         for s in range(2):
             assert len(set(y[s][order[t, s]].tolist())) == 1
@@ -146,18 +146,18 @@ def test_a_grid_that_does_not_fit_is_refused_with_the_reason(name, value, reason
 
 
 def test_one_weighted_row_is_as_many_padding_rows():
-    net, x = measure.started((5, 6, 6, 3), [0, 1], torch.float64), torch.rand(2, 8, 5).double()
+    net, x = descent.started((5, 6, 6, 3), [0, 1], torch.float64), torch.rand(2, 8, 5).double()
     zero = [torch.zeros(2, n, 5).double() for n in (1, 4)]
     start = Moments(torch.zeros(2, 6).double(), torch.ones(2, 6).double())
-    norm = measure.Padded({1: start, 2: start}, torch.ones(2, 9, 1).double())
+    norm = mates.Padded({1: start, 2: start}, torch.ones(2, 9, 1).double())
     norm.weight[:, -1] = 4
     y = torch.zeros(2, 8).long()
-    one = measure.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
-    four = measure.gradients(net.params, torch.cat([x, zero[1]], 1), y, measure.of_batch)
+    one = descent.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
+    four = descent.gradients(net.params, torch.cat([x, zero[1]], 1), y, descent.of_batch)
     torch.testing.assert_close(one, four)
     z = torch.cat([x, zero[1]], 1) @ net.params["W1"].mT
     torch.testing.assert_close(norm.kept[1].mean, 0.1 * z.mean(1))
     torch.testing.assert_close(norm.kept[1].var, 0.9 + 0.1 * z.var(1))
     norm.weight[:, -1] = 0
-    masked = measure.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
-    torch.testing.assert_close(masked, measure.gradients(net.params, x, y, measure.of_batch))
+    masked = descent.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
+    torch.testing.assert_close(masked, descent.gradients(net.params, x, y, descent.of_batch))

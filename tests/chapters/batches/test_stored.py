@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib.chapters.batches import convolutional, encoders, measure
+from bnlib.chapters.batches import convolutional, diagnosis, encoders
 
 
 def test_weighing_a_row_by_its_share_of_the_batch_is_the_formula_of_the_page():
@@ -64,6 +64,6 @@ def test_an_encoder_without_other_rows_stays_at_chance_and_a_local_one_does_not(
 
 
 def test_sizes_keep_the_cause_and_the_healthy_network_is_the_pages():
-    assert set(measure.SIZES) == set(measure.CAUSES) - {"healthy"}
-    for cause, sizes in measure.SIZES.items():
-        assert measure.CAUSES[cause] in [measure.Ill(**size) for size in sizes], cause
+    assert set(diagnosis.SIZES) == set(diagnosis.CAUSES) - {"healthy"}
+    for cause, sizes in diagnosis.SIZES.items():
+        assert diagnosis.CAUSES[cause] in [diagnosis.Ill(**size) for size in sizes], cause
