@@ -95,7 +95,7 @@ def moving_averages(given: Settings) -> Section:
     if not first <= 1e-9:
         raise AssertionError(f"expected equal outputs of ema and renorm at the start, got {first}")
     summary = lines.groupby(["kind", "rate", "a", "affine"], sort=False)
-    table = summary[["log loss", "largest", "growth", "radial"]].mean()
+    table = summary[["log loss", "largest", "growth", "radial", "accuracy"]].mean()
     rules = decide.moving_average, decide.moving_dose, decide.affine_absorbs
     return Section(
         values=lines,

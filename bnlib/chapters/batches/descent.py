@@ -116,8 +116,12 @@ def fit(net: SeedBatchedMLP, norm: Norm, rows: Split, order: Tensor, **recipe: A
 
 @torch.no_grad()
 def scored(params: Params, norm: Norm, x: Tensor, y: Tensor, **columns: Any) -> pd.DataFrame:
+    """`scores` of the networks on these rows."""
+    return scores(network(params, x, norm), y, **columns)
+
+
+def scores(output: Tensor, y: Tensor, **columns: Any) -> pd.DataFrame:
     """A line a network: accuracy in percent and cross-entropy, beside the given columns."""
-    output = network(params, x, norm)
     right = 100 * training.right_rows(output, y).double().mean(1).numpy()
     loss = training.seed_losses(output.double(), y, "cross-entropy").numpy()
     return pd.DataFrame({"seed": range(len(y)), **columns, "accuracy": right, "loss": loss})

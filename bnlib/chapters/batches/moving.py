@@ -17,8 +17,10 @@ from bnlib.chapters.batches.descent import (
     gradients,
     network,
     of_batch,
+    scored,
     splits,
     started,
+    stored,
 )
 from bnlib.chapters.batches.exact import normalized
 from bnlib.data import Split
@@ -64,13 +66,14 @@ def moving_averages(given: Settings) -> tuple[Any, dict[tuple, np.ndarray], floa
         cells = [Cell(kind, r) for r in given.rates]
         cells += [] if kind == "batch" else [Cell(kind, rate, affine=False)]
         cells += [Cell(kind, rate, a) for a in given.doses if a != 0.1 and kind == "ema"]
-        losses, sizes, shares = _trained_moving(given, kind, cells, rows)
+        losses, sizes, shares, right = _trained_moving(given, kind, cells, rows)
         for k, cell in enumerate(cells):
             of = slice(k * given.seeds, (k + 1) * given.seeds)
             courses[cell] = losses[:, of], sizes[:, of]
             parts = (part[:, of].T for part in (losses, sizes, shares))
             for seed, course in enumerate(zip(*parts, strict=True)):
-                lines.append(cell._asdict() | {"seed": seed} | _in_short(*course))
+                line = cell._asdict() | {"seed": seed} | _in_short(*course)
+                lines.append(line | {"accuracy": right[of][seed]})
     net, x = started(WIDE, range(given.seeds), torch.float64), rows.x_train[:, :64].double()
     first = [
         network(
@@ -92,7 +95,7 @@ def _in_short(loss: np.ndarray, norms: np.ndarray, shares: np.ndarray) -> dict[s
 
 def _trained_moving(given: Settings, kind: str, cells: list[Cell], rows: Split) -> Any:
     """All networks of one kind at once, cell after cell: loss, norm of W1 and share of its gradient
-    along its rows, at each step, (steps, cells S) each."""
+    along its rows, at each step, (steps, cells S) each; and accuracy in evaluation, (cells S,)."""
     count, (_, *columns) = len(cells), zip(*cells, strict=True)
     rate, a, affine = (torch.tensor(v).repeat_interleave(given.seeds)[:, None] for v in columns)
     rows = Split(*(tiled(part, count) for part in rows))
@@ -110,4 +113,6 @@ def _trained_moving(given: Settings, kind: str, cells: list[Cell], rows: Split) 
             if name.startswith(("gamma", "beta")):
                 step[~affine[:, 0]] = 0
             value.flatten(1).sub_(step)
-    return (torch.stack(part).numpy() for part in zip(*seen, strict=True))
+    stats = norm.stats if isinstance(norm, Moving) else net.recalibrate(rows.x_train)
+    right = scored(net.params, stored(stats), rows.x_test, rows.y_test).accuracy.to_numpy()
+    return *(torch.stack(part).numpy() for part in zip(*seen, strict=True)), right

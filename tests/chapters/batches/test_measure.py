@@ -5,12 +5,20 @@ import pytest
 import torch
 
 from bnlib import layer, training
-from bnlib.chapters.batches import Settings, descent, exact, machines, mates
+from bnlib.chapters.batches import (
+    Settings,
+    descent,
+    exact,
+    machines,
+    mates,
+    moving,
+)
 from bnlib.data import Split
 from bnlib.networks.batches import batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP
 from bnlib.networks.spec import Spec
 from bnlib.rows import Moments
+from bnlib.statistics import rows_with
 
 
 def test_the_toy_comes_to_rest_where_the_law_says():
@@ -161,3 +169,18 @@ def test_one_weighted_row_is_as_many_padding_rows():
     norm.weight[:, -1] = 0
     masked = descent.gradients(net.params, torch.cat([x, zero[0]], 1), y, norm)
     torch.testing.assert_close(masked, descent.gradients(net.params, x, y, descent.of_batch))
+
+
+def test_evaluation_scores_every_cell_by_its_own_network_and_statistics():
+    given = Settings(seeds=4, steps=30, rates=[0.05], doses=[0.0, 0.1, 1.0])
+    lines, _, _ = moving.moving_averages(given)
+    rows, net = descent.splits(4), descent.started(descent.WIDE, range(4))
+    order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=30)
+    descent.fit(net, descent.of_batch, rows, order, lr=0.05)
+    stats = net.recalibrate(rows.x_train)
+    want = 100 * training.accuracy(net, rows.x_test, rows.y_test, stats=stats)
+    batch, renorm = (
+        rows_with(lines, kind=kind, a=0.1, affine=True).accuracy for kind in ("batch", "renorm")
+    )
+    np.testing.assert_allclose(batch, want, atol=0.2)
+    assert np.abs(renorm - want).max() < 2, "the values of a batch"
