@@ -253,7 +253,7 @@ def averaged_weights(given: Settings) -> Section:
     return Section(
         values=lines,
         claims=(decide.averaged_weights(lines, law),),
-        tables={"averages": table[["accuracy", "loss", "delta 1"]].mean().round(3)},
+        tables={"averages": table[["accuracy", "loss", "delta 1", "delta 2"]].mean().round(3)},
     )
 
 

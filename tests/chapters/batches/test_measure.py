@@ -8,6 +8,7 @@ from bnlib import layer, training
 from bnlib.chapters.batches import (
     Settings,
     descent,
+    evaluation,
     exact,
     machines,
     mates,
@@ -184,3 +185,10 @@ def test_evaluation_scores_every_cell_by_its_own_network_and_statistics():
     )
     np.testing.assert_allclose(batch, want, atol=0.2)
     assert np.abs(renorm - want).max() < 2, "the values of a batch"
+
+
+def test_the_excess_is_a_geometric_mean_of_each_site():
+    mean, var = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
+    averaged = {1: Moments(mean, 2 * var), 2: Moments(mean, var * torch.tensor([4.0, 1 / 16]))}
+    found = evaluation.excess(averaged, dict.fromkeys((1, 2), Moments(mean, var)))
+    assert {k: v.item() for k, v in found.items()} == pytest.approx({"delta 1": 1, "delta 2": -0.5})
