@@ -56,7 +56,7 @@ class Settings(parameters.Settings):
     doses: list = parameter([0.0, 0.001, 0.01, 0.1, 1.0], 0, 1, rule=grid(3, first=0))
     law_sizes: list = parameter([2, 4, 8, 16], 2, 256, rule=ascending)
     draws: int = parameter(20000, 1000, 1_000_000)
-    batch_sizes: list = parameter([4, 8], 4, 64, rule=ascending)
+    batch_sizes: list = parameter([4, 8, 16, 64], 4, 64, rule=ascending)
     parts: list = parameter([2, 4, 8, 16], 2, 16, rule=_dividing(64))
     ghosts: list = parameter([64, 16, 8, 4], 4, 128, rule=_dividing(256))
     splits: list = parameter([8, 5, 15, 16], 0, 16, rule=parameters.different(1))
@@ -113,7 +113,6 @@ def evaluation_law(given: Settings) -> Section:
     order = list(identity.EvaluationErrors._fields)
     return Section(
         values=maps,
-        claims=(decide.eval_law(maps),),
         tables={"maps": wide.reindex(columns=order, level=1).round(4)},
         figures={"maps": lambda: figures.maps(means)},
     )
@@ -121,11 +120,15 @@ def evaluation_law(given: Settings) -> Section:
 
 @one_thread()
 def small_batches(given: Settings) -> Section:
-    """Networks trained on small batches, evaluated with four maps and a control.
+    """Networks trained on small batches, evaluated with four maps and two controls.
 
-    Beside them the stored convolutional network, trained on two images a batch.
+    Beside them the distances in their first layers, where the law of the maps is judged, too, and
+    the stored convolutional network, trained on two images a batch.
     """
-    lines, images = evaluation.small_batches(given), pd.DataFrame(_stored()["evaluation"])
+    (lines, layers), images = (
+        evaluation.small_batches(given),
+        pd.DataFrame(_stored()["evaluation"]),
+    )
     weighed: Any = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
     table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
     m = given.batch_sizes[0]
@@ -135,8 +138,15 @@ def small_batches(given: Settings) -> Section:
     return Section(
         values=lines,
         records=recorded({"best-map-loss": gap}, ends="+.3f"),
-        claims=(decide.eval_helps(images, lines),),
-        tables={"maps": table.round(3), "images": weighed.round(3)},
+        claims=(
+            decide.eval_law(exact.evaluation_maps(given), layers),
+            decide.eval_helps(images, lines),
+        ),
+        tables={
+            "maps": table.round(3),
+            "layers": layers.groupby("m")[["stored", "line", "best"]].mean().round(4),
+            "images": weighed.round(3),
+        },
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bnlib.chapters.batches.evaluation import FEW
 from bnlib.chapters.batches.exact import Padding
 from bnlib.results import Claim
 from bnlib.statistics import (
@@ -154,14 +155,22 @@ def affine_absorbs(lines: Any) -> Claim:
     )
 
 
-def eval_law(maps: Any) -> Claim:
-    """maps: of `exact.evaluation_maps`."""
+def eval_law(maps: Any, layers: Any) -> Claim:
+    """maps: of `exact.evaluation_maps`; layers: of `evaluation.missed`, by m."""
     right = inside(maps.law, maps)
+    ordered, means = np.ones(0, dtype=bool), []
+    if len(layers):
+        ordered = ((layers.stored > layers.line) & (layers.line > layers.best)).to_numpy()
+        for m, part in layers.groupby("m"):
+            means.append(f"m = {m}: {part.stored.mean():.3f}, {part.line.mean():.3f}, ")
+            means[-1] += f"{part.best.mean():.3f}"
     return Claim(
         "batches-eval-law",
-        verdict(right.all()),
+        verdict(right.all() and ordered.all()),
         f"{right.sum()} of {len(maps)} laws lie in their simultaneous intervals, "
-        f"{', '.join(map(str, sorted(set(maps.m))))} rows.",
+        f"{', '.join(map(str, sorted(set(maps.m))))} rows. Layer 1 of {len(layers)} trained "
+        f"networks, evaluation as it is, line, best map: in this order in {ordered.sum()}"
+        f"{''.join('; ' + words for words in means)}.",
     )
 
 
@@ -172,7 +181,7 @@ def eval_helps(images: Any, rows: Any) -> Claim:
     p = holm([gap.p for gap in gaps.values()])
     better = (p < 0.05) & [gaps["accuracy"].estimate > 0, gaps["loss"].estimate < 0]
     worse, words = [], []
-    for m, part in rows.groupby("m"):
+    for m, part in rows[rows.m <= FEW].groupby("m"):  # of the rule; more rows are shown only
         new, old = (rows_with(part, map=kind) for kind in ("weighing 1/m", "as it is"))
         points, loss = (_paired(new, old, name) for name in gaps)
         worse += [points.high < 0, loss.low > 0]

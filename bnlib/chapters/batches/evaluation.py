@@ -13,15 +13,18 @@ from torch import Tensor
 from bnlib import identity
 from bnlib.chapters.batches.descent import (
     COSINE,
+    EPS,
     GOOD_RATE,
     SMALL,
     WIDE,
     Params,
     fit,
     followed,
+    ghosts,
     network,
     of_batch,
     scored,
+    scores,
     splits,
     started,
     stored,
@@ -35,15 +38,19 @@ from bnlib.rows import Moments
 if TYPE_CHECKING:
     from bnlib.chapters.batches import Settings
 
-AVERAGE_RATES = (0.05, 0.2, 1.0)
+AVERAGE_RATES, FEW = (0.05, 0.2, 1.0), 8
 
 
-def small_batches(given: Settings) -> Any:
-    """E2b: networks trained with m rows a batch, evaluated with four maps; points and loss."""
+def small_batches(given: Settings) -> tuple[Any, Any]:
+    """E2b: networks trained with m rows a batch, evaluated with four maps; points and loss.
+
+    Beside them the distances of `missed` in layer 1 of each network of at most `FEW` rows.
+    """
     rows, parts, grid = splits(given.seeds), [], np.linspace(-8, 8, 1601)
+    distances: list[pd.DataFrame] = []
     for m in given.batch_sizes:
         net = started(WIDE, range(given.seeds))
-        steps = 4 * given.steps if m < 8 else 3 * given.steps
+        steps = (4 if m < 8 else 3 if m <= FEW else 2) * given.steps
         order = batch_order(net.seeds, rows.x_train.shape[1], batch=m, steps=steps + 60)
         fit(net, of_batch, rows, order[:steps], lr=0.02 if m < 8 else GOOD_RATE, **COSINE)
         stats = _of_training_mode(net.params, rows, order[steps:])
@@ -55,11 +62,53 @@ def small_batches(given: Settings) -> Any:
             "weighing 1/m": lambda x, m=m: np.sqrt(1 - 1 / m) * x * (1 + x * x / m).rsqrt(),
             "best map": lambda x, t=table: _interpolated(x, grid, t),
             "times 0.8 (control)": lambda x: 0.8 * x,
+            "times 1.25 (control)": lambda x: 1.25 * x,
         }
         for name, change in maps.items():
             norm = stored(stats, change)
             parts.append(scored(net.params, norm, rows.x_test, rows.y_test, m=m, map=name))
-    return pd.concat(parts)
+        some = slice(None, None, 1 if m <= 16 else 3)  # beside 63 mates a row costs 64
+        few = rows._replace(x_test=rows.x_test[:, some], y_test=rows.y_test[:, some])
+        beside = among_mates(net.params, few, m).log()
+        parts.append(scores(beside, few.y_test, m=m, map="companions"))
+        if m <= FEW:
+            distances.append(missed(rows.x_train @ net.params["W1"].mT, m).assign(m=m))
+    return pd.concat(parts), pd.concat(distances) if distances else pd.DataFrame()
+
+
+@torch.no_grad()
+def among_mates(params: Params, rows: Split, m: int, draws: int = 8) -> Tensor:
+    """Mean probability (S, n, k) of each test row in training mode, beside drawn training rows."""
+    (count, n), rng = rows.y_test.shape, np.random.default_rng([71, m])
+    network_of, total = torch.arange(count)[:, None], 0
+    for _ in range(draws):
+        picks = torch.from_numpy(rng.integers(rows.x_train.shape[1], size=(count, n * (m - 1))))
+        mates = rows.x_train[network_of, picks].unflatten(1, (n, m - 1))
+        x = torch.cat([rows.x_test.unsqueeze(2), mates], 2).flatten(1, 2)
+        total = total + network(params, x, ghosts(m))[:, ::m].double().softmax(-1) / draws
+    return torch.as_tensor(total)
+
+
+def missed(z: Tensor, m: int, rounds: int = 20) -> pd.DataFrame:
+    """E(x_hat - f)^2 of evaluation as it is, the best line and the best map; a line a network.
+
+    z: inputs (S, n, c) of a norm, dealt into batches of m rows again and again.  Means over
+    channels.  E h^2 of h = E[x_hat | row] comes from products of two draws, free of their noise.
+    """
+    z = z[:, : z.shape[1] // m * m].double()
+    mean, var = moments(z)
+    x = (z - mean.unsqueeze(1)) * (var.unsqueeze(1) + EPS).rsqrt()
+    total, squares = torch.zeros_like(z), torch.zeros_like(z)
+    for k in range(rounds):
+        order = torch.from_numpy(np.random.default_rng([72, m, k]).permutation(z.shape[1]))
+        x_hat = ghosts(m)(1, z[:, order])[:, order.argsort()]
+        total, squares = total + x_hat, squares + x_hat.square()
+    power, a = (squares / rounds).mean(1), (total / rounds * x).mean(1)
+    mapped = ((total.square() - squares) / (rounds * (rounds - 1))).mean(1)
+    own = x.square().mean(1)
+    errors = {"stored": power - 2 * a + own, "line": power - a**2 / own, "best": power - mapped}
+    columns = {name: error.mean(1).numpy() for name, error in errors.items()}
+    return pd.DataFrame({"seed": range(len(z)), **columns})
 
 
 def _interpolated(x: Tensor, grid: np.ndarray, table: np.ndarray) -> Tensor:

@@ -63,10 +63,21 @@ def test_gamma_and_beta_absorb_a_tenth_or_part(plain, expected):
     assert decide.affine_absorbs(lines).verdict == expected
 
 
-@pytest.mark.parametrize(("law", "expected"), [(0.2, "holds"), (0.201, "fails")])
-def test_every_column_has_to_lie_in_its_interval(law, expected):
+@pytest.mark.parametrize(
+    ("law", "best", "expected"),
+    [(0.2, 0.1, "holds"), (0.201, 0.1, "fails"), (0.2, 0.2, "fails"), (0.2, None, "holds")],
+)
+def test_every_column_has_to_lie_in_its_interval_and_every_layer_in_order(law, best, expected):
     maps = pd.DataFrame({"m": [2, 4], "law": [0.1, law], "low": [0.0, 0.1], "high": [0.1, 0.2]})
-    assert decide.eval_law(maps).verdict == expected
+    layers = pd.DataFrame({"m": [4, 8], "stored": 0.3, "line": 0.2, "best": [0.1, best]})
+    claim = decide.eval_law(maps, layers if best else pd.DataFrame())
+    assert claim.verdict == expected
+
+
+def test_a_line_that_misses_as_much_as_evaluation_is_out_of_order():
+    maps = pd.DataFrame({"m": [2], "law": [0.1], "low": [0.0], "high": [0.1]})
+    layers = pd.DataFrame({"m": [4], "stored": [0.2], "line": [0.2], "best": [0.1]})
+    assert decide.eval_law(maps, layers).verdict == "fails"
 
 
 @pytest.mark.parametrize(
@@ -291,6 +302,8 @@ def weighing(points, loss, maps=(0.0, 0.0)):
                 for k in range(4)
             ]
             rows += seeds(seen, m=m, map=kind)
+            harmed = [{"accuracy": 90 - 5 * share + 0.01 * k, "loss": share} for k in range(4)]
+            rows += seeds(harmed, m=4 * m, map=kind)  # shown only: the rule names 4 and 8
     return decide.eval_helps(pd.DataFrame(lines), pd.DataFrame(rows)).verdict
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlib import layer, training
+from bnlib import identity, layer, training
 from bnlib.chapters.batches import (
     Settings,
     descent,
@@ -192,3 +192,23 @@ def test_the_excess_is_a_geometric_mean_of_each_site():
     averaged = {1: Moments(mean, 2 * var), 2: Moments(mean, var * torch.tensor([4.0, 1 / 16]))}
     found = evaluation.excess(averaged, dict.fromkeys((1, 2), Moments(mean, var)))
     assert {k: v.item() for k, v in found.items()} == pytest.approx({"delta 1": 1, "delta 2": -0.5})
+
+
+def test_what_evaluation_misses_in_a_layer_is_the_law_where_its_rows_are_gaussian():
+    z = torch.from_numpy(np.random.default_rng(3).normal(2, 3, size=(2, 2000, 4)))
+    law = identity.evaluation_errors(4)
+    lines = evaluation.missed(z, 4)
+    np.testing.assert_allclose(lines.stored, law.stored, atol=0.01)
+    np.testing.assert_allclose(lines.line, law.line, atol=0.01)
+    np.testing.assert_allclose(lines.best, law.best, atol=0.01)
+
+
+def test_a_row_among_mates_that_are_all_the_same_has_one_probability():
+    net = descent.started((5, 4, 3), [0, 1])
+    mate, x_test = torch.rand(2, 1, 5), torch.rand(2, 6, 5)
+    rows = Split(mate.expand(2, 7, 5), torch.zeros(2, 7).long(), x_test, torch.zeros(2, 6).long())
+    given = evaluation.among_mates(net.params, rows, 4)
+    for row in range(6):
+        batch = torch.cat([x_test[:, row : row + 1], mate.expand(2, 3, 5)], 1)
+        want = descent.network(net.params, batch, descent.of_batch)[:, 0].double().softmax(-1)
+        torch.testing.assert_close(given[:, row], want, rtol=1e-4, atol=1e-5)
