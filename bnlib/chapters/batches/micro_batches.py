@@ -96,11 +96,15 @@ def _forward_identity(z: Tensor, k: int) -> float:
 
 
 def ghost_training(given: Settings) -> Any:
-    """E3: batches of 256, statistics by groups of g rows; exact population statistics after it."""
-    rows, parts, steps = splits(given.seeds), [], given.steps // 2
-    order = batch_order(range(given.seeds), rows.x_train.shape[1], batch=256, steps=steps)
+    """E3: batches of 256, statistics by groups of g rows; exact population statistics after it.
+
+    Two more seeds than in other experiments.
+    """
+    seeds, parts, steps = range(given.seeds + 2), [], given.steps // 2
+    rows = splits(len(seeds))
+    order = batch_order(seeds, rows.x_train.shape[1], batch=256, steps=steps)
     for group in (256, *given.ghosts):
-        net = started(SMALL, range(given.seeds))
+        net = started(SMALL, seeds)
         fit(net, ghosts(group), rows, order, lr=0.1, **COSINE)
         norm = stored(net.recalibrate(rows.x_train))
         parts.append(scored(net.params, norm, rows.x_test, rows.y_test, g=group))
