@@ -61,6 +61,28 @@ def leak_bits(n: int, channels: int) -> float:
     return float(-channels / 2 * np.log2(1 - 1 / n**2))
 
 
+def leak_correlation(n: int) -> float:
+    """Correlation in a channel of two views of a row under batch norm: E[E[x_hat | mates]^2].
+
+        x_hat = sqrt(n - 1) t / sqrt(1 + t^2),   t = sqrt(1 - 1 / n) (x - y) / s
+
+    y ~ N(0, 1 / (n - 1)): mean of the n - 1 mates, Gaussian; s^2 ~ chi^2_{n - 2}: their squares
+    around it.  By quadrature, eps = 0.  Consequence: 1/3 at n = 2, where only signs are left.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    u, du = (nodes + 1) / 2, weights / 2
+    y, dy = np.polynomial.hermite_e.hermegauss(60)
+    y, dy = y[:, None] / np.sqrt(n - 1), dy / dy.sum()
+    d, top = 14 * u**3, np.sqrt(n - 2) + 7  # d = |x - y|; powers put nodes near 0, as for s
+    s, ds = top * u**2, stats.chi.pdf(top * u**2, max(n - 2, 1)) * 2 * top * u * du
+    if n == 2:
+        s, ds = np.zeros(1), np.ones(1)
+    t = np.sqrt(1 - 1 / n) * d[:, None]
+    odd = (stats.norm.pdf(y + d) - stats.norm.pdf(y - d)) * 42 * u**2 * du
+    means = odd @ (np.sqrt(n - 1) * t / np.hypot(s, t))
+    return float(dy @ means**2 @ ds)
+
+
 def sign_match_accuracy(channels: int, candidates: int) -> float:
     """How often most equal signs point at the right candidate, at n = 2; ties share the point.
 
@@ -174,7 +196,8 @@ def conditional_means(given: Settings) -> dict[int, tuple[np.ndarray, ...]]:
     """Grid, h_m, and what was measured: centers of bins of x and the mean of x_hat in them."""
     grid, edges, means = np.linspace(-3, 3, 121), np.linspace(-2.75, 2.75, 12), {}
     centers = (edges[1:] + edges[:-1]) / 2
-    for m in given.law_sizes[:3]:
+    sizes = given.law_sizes
+    for m in sorted({sizes[0], sizes[len(sizes) // 3], sizes[-1]}):
         x, z = _normalized_batches(given, 22, m)
         at = np.digitize(x.ravel(), edges)
         measured = np.array([z.ravel()[at == k].mean() for k in range(1, 12)])
@@ -285,8 +308,20 @@ def _views(rng: np.random.Generator, n: int) -> list[np.ndarray]:
     return [np.concatenate([rng.normal(size=(GROUPS, 1, CHANNELS)), mates], 1) for _ in range(2)]
 
 
+def _correlation_law(arm: str, rows: int, negatives: str) -> float:
+    """What the correlation of an arm should be; NaN where no law is derived."""
+    if (arm, negatives) == ("batch norm", "batch"):
+        return leak_correlation(rows)
+    apart = {"layer norm batch": 0.0, "none batch": 0.0, "shuffled queue": 0.5 / max(rows - 1, 1)}
+    shared = {"mean only batch": 1 / rows, "synchronized queue": 1 / rows}
+    return (apart | shared).get(f"{arm} {negatives}", np.nan)
+
+
 def leak(given: Settings) -> Any:
-    """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N."""
+    """Accuracy of finding the probe's other view, and correlation of its channels, by arm and N.
+
+    law: of the correlation.
+    """
     rng, rounds = np.random.default_rng([given.seed, 31]), {}
     cases = [(_in_batch, "batch", n) for n in given.group_sizes]
     cases += [(_with_queue, "queue", m) for m in given.queue_sizes]
@@ -299,6 +334,7 @@ def leak(given: Settings) -> Any:
     lines = []
     for (arm, rows, negatives), seen in rounds.items():
         line: dict[str, Any] = {"arm": arm, "rows": rows, "negatives": negatives}
+        line["law"] = _correlation_law(arm, rows, negatives)
         for name, values in zip(("accuracy", "correlation"), np.transpose(seen), strict=True):
             measured = mean_interval(values, level)
             line |= {name: measured.estimate}

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from bnlib.identity import weighed
+from bnlib.laws import expected_batch_std
 from bnlib.plots.style import COLORS, MARKERS, looks
 
 DASHES = ("-", "--", ":", "-.")
@@ -56,16 +58,19 @@ def moving(courses: Mapping[tuple, Any], lines: Any) -> Figure:
 
 
 def maps(means_by_size: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
-    """E[x_hat | x] by batch size: law, and dots measured."""
-    fig, ax = plt.subplots()
-    grid = np.linspace(-3, 3, 2)
-    for k, (m, (grid, law, centers, means)) in enumerate(means_by_size.items()):
-        ax.plot(grid, law, DASHES[k % 4], color=COLORS["theory"], label=f"law, $m={m}$")
-        ax.plot(centers, means, MARKERS[k], color=COLORS["measured"], label=f"measured, $m={m}$")
-    ax.plot(grid, grid, color=COLORS["neutral"], lw=1, label="evaluation")
-    ax.set(xlabel="value of the row, in deviations", ylabel=r"mean of $\hat x$ in training")
-    ax.set_title("Small batches pull large values in; evaluation does not")
-    ax.legend(fontsize=8)
+    """E[x_hat | x], a panel a batch size: law and dots measured, the maps that stand in for it."""
+    fig, axes = plt.subplots(1, len(means_by_size), figsize=(7.6, 3.2), sharey=True, squeeze=False)
+    for ax, (m, (grid, law, centers, means)) in zip(axes[0], means_by_size.items(), strict=True):
+        ax.plot(grid, grid, color=COLORS["neutral"], lw=1, label="as it is")
+        ax.plot(grid, expected_batch_std(m) * grid, "--", color=COLORS["running"], label="line")
+        ax.plot(grid, weighed(grid, 1 / m), ":", color=COLORS["batch"], label="weighing")
+        ax.plot(grid, law, color=COLORS["theory"], label="$h_m$, law")
+        ax.plot(centers, means, "o", ms=4, color=COLORS["measured"], label="measured")
+        ax.set(xlabel="value of the row", title=f"$m={m}$")
+    axes[0, 0].set_ylabel(r"mean of $\hat x$ in training")
+    axes[0, 0].legend(fontsize=7)
+    title = "Small batches pull large values in; evaluation as it is does not"
+    fig.suptitle(title, x=0.01, ha="left")
     return fig
 
 
@@ -107,22 +112,32 @@ def padding(lines: np.ndarray, law: Any) -> Figure:
 
 
 def leak(lines: Any, chance: float) -> Figure:
-    """Accuracy of finding the row by N, local norms and cures; and with a queue."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
-    for ax, (negatives, part) in zip(axes, lines.groupby("negatives", sort=False), strict=True):
+    """By N, local norms and cures, and with a queue: accuracy of finding the row, and below it
+    the correlation of its two views with its law."""
+    fig, axes = plt.subplots(2, 2, figsize=(7.2, 5.6), sharey="row")
+    for (top, bottom), (negatives, part) in zip(
+        axes.T, lines.groupby("negatives", sort=False), strict=True
+    ):
         groups = {str(n): g for n, g in part.groupby("arm", sort=False)}
         for name, look in looks(groups).items():
             style: Any = {"color": look.color, "ls": look.linestyle, "label": name}
-            ax.plot(groups[name]["rows"], groups[name].accuracy, look.marker, **style)
-        ax.axhline(chance, color=COLORS["neutral"], lw=1)
+            group = groups[name]
+            top.plot(group["rows"], group.accuracy, look.marker, **style)
+            bottom.plot(group["rows"], group.correlation, look.marker, color=look.color, ls="none")
+            bottom.plot(group["rows"], group.law, color=COLORS["theory"], lw=1)
+        top.axhline(chance, color=COLORS["neutral"], lw=1)
         place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
-        ax.annotate("chance", (0.02, chance), **place)
-        ax.set(xscale="log", yscale="log", xlabel="rows that share statistics")
-        ax.set_xticks(sorted(set(part["rows"])), [str(n) for n in sorted(set(part["rows"]))])
-        ax.minorticks_off()
-        ax.set_title(f"negatives {WHENCE[str(negatives)]}")
-        ax.legend(fontsize=7)
-    axes[0].set_ylabel("independent row found")
+        top.annotate("chance", (0.02, chance), **place)
+        top.set(yscale="log", title=f"negatives {WHENCE[str(negatives)]}")
+        top.legend(fontsize=7)
+        for ax in (top, bottom):
+            ax.set_xscale("log")
+            ax.set_xticks(sorted(set(part["rows"])), [str(n) for n in sorted(set(part["rows"]))])
+            ax.minorticks_off()
+        bottom.set_xlabel("rows that share statistics")
+    axes[0, 0].set_ylabel("independent row found")
+    axes[1, 0].set_ylabel("correlation of its views")
+    axes[1, 0].legend([axes[1, 0].lines[1]], ["law"], fontsize=8)
     title = "Local statistics sign their rows; with a queue so do shared ones"
     fig.suptitle(title, x=0.01, ha="left")
     return fig

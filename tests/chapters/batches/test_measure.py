@@ -212,3 +212,16 @@ def test_a_row_among_mates_that_are_all_the_same_has_one_probability():
         batch = torch.cat([x_test[:, row : row + 1], mate.expand(2, 3, 5)], 1)
         want = descent.network(net.params, batch, descent.of_batch)[:, 0].double().softmax(-1)
         torch.testing.assert_close(given[:, row], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_the_correlation_that_batch_norm_leaves_is_that_of_drawn_rows(n):
+    rng, draws, views = np.random.default_rng(5), 400_000, []
+    mates = rng.normal(size=(n - 1, draws))
+    for _ in range(2):
+        x = np.concatenate([rng.normal(size=(1, draws)), mates])
+        views.append(((x - x.mean(0)) / x.std(0))[0])
+    products = views[0] * views[1]
+    gap = abs(products.mean() - exact.leak_correlation(n))
+    assert gap < 4 * products.std() / draws**0.5
+    assert exact.leak_correlation(2) == pytest.approx(1 / 3, rel=1e-10)
