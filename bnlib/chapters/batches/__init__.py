@@ -23,7 +23,6 @@ from bnlib.chapters.batches import (
     moving,
     stored,
 )
-from bnlib.laws import ema_noise
 from bnlib.parameters import ascending, expect, grid, parameter
 from bnlib.results import Record, Section, recorded
 from bnlib.statistics import mean_interval, rows_with
@@ -153,12 +152,12 @@ def small_batches(given: Settings) -> Section:
 @one_thread()
 def accumulation(given: Settings) -> Section:
     """Gradients of k parts against those of one batch."""
-    lines, errors = micro_batches.accumulation(given)
+    lines, errors, points = micro_batches.accumulation(given)
     return Section(
         values=lines,
         claims=(decide.accumulation(lines, errors),),
         tables={"gradients": lines.round(3)},
-        figures={"gradients": lambda: figures.accumulation(lines)},
+        figures={"gradients": lambda: figures.accumulation(lines, points)},
     )
 
 
@@ -180,6 +179,7 @@ def two_processes(given: Settings) -> Section:
         records=(Record("naive-sums-1e4", float(naive.sums.iloc[-1])),),
         claims=(decide.sync_exact(gaps),),
         tables={"splits": table, "sums": naive},
+        figures={"exchange": lambda: figures.exchange(table)},
     )
 
 
@@ -270,12 +270,12 @@ def averaged_weights(given: Settings) -> Section:
 @one_thread()
 def decision(given: Settings) -> Section:
     """Evaluation is much worse than training: causes, sizes, cures and the tree."""
-    patients = decide.with_names(diagnosis.patients(given))
-    left = patients.left[patients.cause == "too few steps"].iloc[0]
+    examined, sizes = diagnosis.patients(given)
+    patients = decide.with_names(examined)
+    names = "(1 - a)^t", "noise of a batch mean", "D(4)", "variance, times"
     laws = {
-        "too few steps": f"(1 - a)^t = {left:.2f}",
-        "momentum swapped": f"noise {ema_noise(0.99):.2f} of a batch mean's",
-        "batches of 4": f"D(4) = {identity.evaluation_errors(4).stored:.2f}",
+        cause: f"{name} {law:.2f}, measured {size:.2f}"
+        for name, (cause, (law, size)) in zip(names, sizes.items(), strict=True)
     }
     lines = {}
     for cause, part in patients.groupby("cause", sort=False):

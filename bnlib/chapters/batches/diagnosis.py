@@ -26,7 +26,11 @@ from bnlib.chapters.batches.descent import (
     started,
     stored,
 )
+from bnlib.chapters.batches.evaluation import missed
+from bnlib.chapters.batches.exact import dropout_variance
 from bnlib.data import Split
+from bnlib.identity import evaluation_errors
+from bnlib.laws import ema_noise
 from bnlib.networks.batches import Rows, batch_order
 from bnlib.networks.seed_batched import SeedBatchedMLP, moments
 from bnlib.rows import Moments
@@ -81,15 +85,49 @@ FORGOTTEN_SIZES = [("eval() forgotten", f"{m} rows", m) for m in (2, 4, 8, 16, 6
 FORGOTTEN_SIZES += [("eval() forgotten", f"sorted, {m} rows", m) for m in (16, 64)]
 
 
-def patients(given: Settings) -> Any:
+Trained = dict[str, tuple[Any, dict[int, Moments]]]  # cause: its networks, what they stored
+
+
+def patients(given: Settings) -> tuple[Any, dict[str, tuple[float, float]]]:
     """E9: a line a cause and seed, with the numbers that the tree reads, accuracies in percent.
 
     T, E: on training rows, in training and in evaluation mode; E test: on test rows; R: after
     recomputing on training rows; X: after recomputing on test rows.  companions: whether what the
     user calls evaluation changes with the order of the rows.  left: (1 - a)^t of the start.
+    Beside them `sizes_by_law`.
     """
-    cases = [(cause, "", ill) for cause, ill in CAUSES.items()]
-    return _examined(splits(given.seeds), cases, FORGOTTEN)
+    cases, rows = [(cause, "", ill) for cause, ill in CAUSES.items()], splits(given.seeds)
+    frame, trained = _examined(rows, cases, FORGOTTEN)
+    return frame, sizes_by_law(rows.x_train, trained)
+
+
+def sizes_by_law(x: Tensor, trained: Trained) -> dict[str, tuple[float, float]]:
+    """What a law predicts for four causes and what the networks have, means over the seeds.
+
+    too few steps           share of the start in the stored means of layer 1
+    momentum swapped        error of these means, in deviations of a batch mean
+    batches of 4            mean square of x_hat between training and evaluation, layer 1
+    dropout before BN       stored variance over that without dropout, layer 2
+    """
+    sizes, stats = {}, {cause: net.recalibrate(x) for cause, (net, _) in trained.items()}
+    cause = "too few steps"
+    mean, kept, ill = stats[cause][1].mean, trained[cause][1][1].mean, CAUSES[cause]
+    left = 1 - (kept * mean).sum(1) / mean.square().sum(1)
+    sizes[cause] = (1 - ill.a) ** ill.steps, float(left.mean())
+    cause = "momentum swapped"
+    (mean, var), kept, ill = stats[cause][1], trained[cause][1][1].mean, CAUSES[cause]
+    noise = ((kept - mean).square() * ill.m / var).mean().sqrt()
+    sizes[cause] = ema_noise(ill.a), float(noise)
+    cause = "batches of 4"
+    apart = missed(x @ trained[cause][0].params["W1"].mT, CAUSES[cause].m).stored
+    sizes[cause] = evaluation_errors(CAUSES[cause].m).stored, float(apart.mean())
+    cause = "dropout before BN"
+    (net, kept), clean = trained[cause], stats[cause][2].var
+    gamma, beta = (net.params[name].unsqueeze(1) for name in ("gamma1", "beta1"))
+    h = (stored(stats[cause])(1, x @ net.params["W1"].mT) * gamma + beta).relu()
+    more = dropout_variance(net.params["W2"], h.square().mean(1), CAUSES[cause].keep)
+    sizes[cause] = float((1 + more / clean).mean()), float((kept[2].var / clean).mean())
+    return sizes
 
 
 def sized_patients(seeds: int) -> Any:
@@ -98,15 +136,17 @@ def sized_patients(seeds: int) -> Any:
     for cause, sizes in SIZES.items():
         names = [", ".join(f"{k} {v:g}" for k, v in size.items()) for size in sizes]
         cases += [(cause, name, Ill(**size)) for name, size in zip(names, sizes, strict=True)]
-    return _examined(splits(seeds), cases, FORGOTTEN_SIZES)
+    return _examined(splits(seeds), cases, FORGOTTEN_SIZES)[0]
 
 
 def _examined(
     rows: Split, cases: list[tuple[str, str, Ill]], forgotten: list[tuple[str, str, int]]
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, Trained]:
     parts: list[pd.DataFrame] = []
+    trained: Trained = {}
     for cause, size, ill in cases:
-        net, seen = _patient(rows, ill, len(rows.x_train))
+        net, kept, seen = _patient(rows, ill, len(rows.x_train))
+        trained[cause] = net, kept
         more = {"cause": cause, "size": size, "a": ill.a, "left": (1 - ill.a) ** ill.steps}
         parts.append(seen.assign(**more))
         if cause == "healthy":
@@ -115,10 +155,12 @@ def _examined(
                 parts.append(parts[0].assign(cause=name, size=way, **lost))
     frame = pd.concat(parts, ignore_index=True)
     healthy = frame[frame.cause == "healthy"].set_index("seed")["E test"]
-    return frame.assign(healthy=frame.seed.map(healthy))
+    return frame.assign(healthy=frame.seed.map(healthy)), trained
 
 
-def _patient(rows: Split, ill: Ill, seeds: int) -> tuple[SeedBatchedMLP, pd.DataFrame]:
+def _patient(
+    rows: Split, ill: Ill, seeds: int
+) -> tuple[SeedBatchedMLP, dict[int, Moments], pd.DataFrame]:
     n = ill.train_rows or rows.x_train.shape[1]
     x, y, x_test = rows.x_train[:, :n], rows.y_train[:, :n], ill.scale * rows.x_test + ill.shift
     net = started(DEEP, range(seeds))
@@ -151,7 +193,7 @@ def _patient(rows: Split, ill: Ill, seeds: int) -> tuple[SeedBatchedMLP, pd.Data
         columns[f"E{name}"] = scored(net.params, stored(stats), x, y).accuracy
         test = scored(net.params, stored(stats), x_test, rows.y_test)
         columns |= {f"E test{name}": test.accuracy, f"loss{name}": test.loss}
-    return net, pd.DataFrame(columns).assign(companions=False)
+    return net, kept, pd.DataFrame(columns).assign(companions=False)
 
 
 def _forgotten(net: SeedBatchedMLP, rows: Split, m: int, by_class: bool) -> dict[str, Any]:

@@ -56,6 +56,14 @@ def padding_constants(gamma: Any, beta: Any, p: float, delta: Any) -> tuple[Any,
     return gamma / padded_moments(p, delta)[1], beta - gamma * p * delta
 
 
+def dropout_variance(weights: Tensor, squares: Tensor, keep: float) -> Tensor:
+    """By how much inverted dropout raises Var(W h): (1 / keep - 1) sum_j w_j^2 E h_j^2.
+
+    weights: (S, k, c); squares: E h^2 (S, c).  (S, k).  Evaluation drops nothing and has less.
+    """
+    return (1 / keep - 1) * (weights.square() @ squares.unsqueeze(2)).squeeze(2)
+
+
 def leak_bits(n: int, channels: int) -> float:
     """What removing the mean of n Gaussian rows tells of a row: -(C / 2) log2(1 - 1 / n^2) bits."""
     return float(-channels / 2 * np.log2(1 - 1 / n**2))

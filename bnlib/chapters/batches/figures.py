@@ -74,9 +74,9 @@ def maps(means_by_size: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
     return fig
 
 
-def accumulation(lines: Any) -> Figure:
-    """Relative difference of the gradient of each layer by the number of parts."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
+def accumulation(lines: Any, points: list[np.ndarray]) -> Figure:
+    """Relative difference of the gradient of each layer by parts; change of x_hat on its law."""
+    fig, (*axes, last) = plt.subplots(1, 3, figsize=(7.6, 3.0))
     for ax, (when, part) in zip(axes, lines.groupby("when", sort=False), strict=True):
         groups = {str(n): g for n, g in part.groupby("layer")}
         for name, look in looks(groups).items():
@@ -86,9 +86,48 @@ def accumulation(lines: Any) -> Figure:
         ax.set_xticks(sorted(set(part.k)), [str(k) for k in sorted(set(part.k))])
         ax.minorticks_off()
         ax.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
+        ax.set_ylim(0.8 * lines["difference"].min(), 1.2 * lines["difference"].max())
+    law, measured = np.concatenate(points, 1)[:, ::7]
+    last.plot(law, measured, ".", ms=3, color=COLORS["measured"], rasterized=True)
+    last.plot([0, law.max()], [0, law.max()], color=COLORS["theory"], lw=1)
+    last.set(xlabel=r"law, $2(1-\overline{s_j}/s)$", ylabel="measured", title=r"change of $\hat x$")
     axes[0].set_ylabel("relative difference of the gradient")
     axes[0].legend()
     title = "With batch norm, accumulated gradients are not those of the big batch"
+    fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+def exchange(table: Any) -> Figure:
+    """What two machines send each other, and how far they are from one, in units of rounding.
+
+    table: a row a split and precision, a column a result; empty where no process was started.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.0), width_ratios=(1, 1.3))
+    for place in (0.0, 1.0):
+        box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": COLORS["neutral"]}
+        left.text(place, 0.5, f"machine {place:.0f}\nits rows", ha="center", va="center", bbox=box)
+    forward = "forward\ncount, means, squares\n$2c+1$ numbers"
+    backward = "backward\n$\\sum dy$, $\\sum dy\\,\\hat x$\n$2c$ numbers"
+    for height, words, name in ((0.85, forward, "batch"), (0.15, backward, "gradient")):
+        arrow = {"arrowstyle": "<->", "color": COLORS[name]}
+        left.annotate("", (0.95, height), (0.05, height), arrowprops=arrow)
+        aside = {"va": "bottom" if height > 0.5 else "top", "ha": "center", "fontsize": 8}
+        left.text(0.5, height + (0.03 if height > 0.5 else -0.03), words, **aside)
+    left.set(xlim=(-0.4, 1.4), ylim=(-0.4, 1.5))
+    left.axis("off")
+    for k, (precision, part) in enumerate(table.groupby(level="precision") if len(table) else []):
+        unit = np.finfo(precision).eps / 2
+        places = np.arange(part.shape[1])
+        style: Any = {"ls": "none", "marker": MARKERS[k], "ms": 4, "label": precision}
+        for row in part.to_numpy():
+            right.plot(row / unit, places + 0.2 * (k - 0.5), color=COLORS["measured"], **style)
+            style["label"] = None
+        right.set_yticks(places, list(part.columns))
+        right.legend(fontsize=8)
+    right.invert_yaxis()
+    right.set_xlabel("difference from one process, in units of rounding")
+    title = "A few numbers a channel travel; two machines then differ from one by rounding"
     fig.suptitle(title, x=0.01, ha="left")
     return fig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
     from bnlib.chapters.batches import Settings
 
 
-def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
+def accumulation(given: Settings) -> tuple[Any, dict[str, float], list[np.ndarray]]:
     """E3: relative difference of the gradients of k parts from those of one batch of 64.
 
-    A line a number of parts, layer and time; and the largest errors of the three identities.
+    A line a number of parts, layer and time; the largest errors of the three identities; and the
+    points of the first, arrays (2, n): law and measured.
     """
     rows = splits(given.seeds, torch.float64)
     net = started(SMALL, range(given.seeds), torch.float64)
     order = batch_order(net.seeds, rows.x_train.shape[1], batch=64, steps=given.steps)
     x, y = rows.x_train[:, :64], rows.y_train[:, :64]
-    lines, errors = [], {"forward": 0.0, "ghosts": 0.0, "controls": 0.0}
+    lines, points, errors = [], [], {"forward": 0.0, "ghosts": 0.0, "controls": 0.0}
 
     def keep(name: str, error: float) -> None:
         errors[name] = max(errors[name], error)
@@ -59,11 +61,12 @@ def accumulation(given: Settings) -> tuple[Any, dict[str, float]]:
                 line = {"when": time, "k": k, "layer": name, "difference": float(gap.mean())}
                 lines.append(line | {"least": float(gap.min()), "cosine": float(cosine.mean())})
             keep("ghosts", _apart(parts, gradients(net.params, x, y, ghosts(64 // k))[1]))
-            keep("forward", _forward_identity(x @ net.params["W1"].mT, k))
+            points.append(_forward_identity(x @ net.params["W1"].mT, k))
+            keep("forward", float(np.abs(np.subtract(*points[-1])).max()))
             for control in CONTROLS:
                 whole = gradients(net.params, x, y, control)[1]
                 keep("controls", _apart(_accumulated(net.params, x, y, control, k), whole))
-    return pd.DataFrame(lines), errors
+    return pd.DataFrame(lines), errors, points
 
 
 CONTROLS: tuple[Norm, ...] = (  # layer normalization, and none
@@ -85,14 +88,15 @@ def _accumulated(params: Params, x: Tensor, y: Tensor, norm: Norm, k: int) -> Pa
     return total
 
 
-def _forward_identity(z: Tensor, k: int) -> float:
-    """Largest error of 2 (1 - mean s_j / s) over networks and channels, eps = 0, layer 1."""
+def _forward_identity(z: Tensor, k: int) -> np.ndarray:
+    """2 (1 - mean s_j / s) and what it is the law of, networks and channels, eps = 0, layer 1."""
     parts = z.unflatten(1, (k, -1))
     s_j, s = parts.std(2, correction=0), z.std(1, correction=0)
     whole = ((z - z.mean(1, keepdim=True)) / s.unsqueeze(1)).unflatten(1, (k, -1))
     accumulated = (parts - parts.mean(2, keepdim=True)) / s_j.unsqueeze(2)
     measured = (accumulated - whole).square().mean((1, 2))
-    return float((measured - accumulated_error(s_j.movedim(1, 0), s)).abs().max())
+    law = accumulated_error(s_j.movedim(1, 0), s)
+    return torch.stack([law, measured]).flatten(1).numpy()
 
 
 def ghost_training(given: Settings) -> Any:

@@ -225,3 +225,12 @@ def test_the_correlation_that_batch_norm_leaves_is_that_of_drawn_rows(n):
     gap = abs(products.mean() - exact.leak_correlation(n))
     assert gap < 4 * products.std() / draws**0.5
     assert exact.leak_correlation(2) == pytest.approx(1 / 3, rel=1e-10)
+
+
+def test_dropout_raises_the_variance_by_the_law():
+    torch.manual_seed(0)
+    weights, h = torch.randn(2, 3, 5).double(), torch.rand(2, 200_000, 5).double()
+    dropped = torch.nn.functional.dropout(h, 0.4) @ weights.mT
+    more = dropped.var(1) - (h @ weights.mT).var(1)
+    law = exact.dropout_variance(weights, h.square().mean(1), 0.6)
+    torch.testing.assert_close(more, law, rtol=0.05, atol=0)
