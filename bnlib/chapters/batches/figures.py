@@ -64,7 +64,7 @@ def maps(means_by_size: Mapping[int, tuple[np.ndarray, ...]]) -> Figure:
         ax.plot(grid, grid, color=COLORS["neutral"], lw=1, label="as it is")
         ax.plot(grid, expected_batch_std(m) * grid, "--", color=COLORS["running"], label="line")
         ax.plot(grid, weighed(grid, 1 / m), ":", color=COLORS["batch"], label="weighing")
-        ax.plot(grid, law, color=COLORS["theory"], label="$h_m$, law")
+        ax.plot(grid, law, "-", color=COLORS["theory"], label="$h_m$, law")
         ax.plot(centers, means, "o", ms=4, color=COLORS["measured"], label="measured")
         ax.set(xlabel="value of the row", title=f"$m={m}$")
     axes[0, 0].set_ylabel(r"mean of $\hat x$ in training")
@@ -163,7 +163,7 @@ def leak(lines: Any, chance: float) -> Figure:
             group = groups[name]
             top.plot(group["rows"], group.accuracy, look.marker, **style)
             bottom.plot(group["rows"], group.correlation, look.marker, color=look.color, ls="none")
-            bottom.plot(group["rows"], group.law, color=COLORS["theory"], lw=1)
+            bottom.plot(group["rows"], group.law, "-", color=COLORS["theory"], lw=1)
         top.axhline(chance, color=COLORS["neutral"], lw=1)
         place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
         top.annotate("chance", (0.02, chance), **place)

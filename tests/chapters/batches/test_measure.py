@@ -8,6 +8,7 @@ from bnlib import identity, layer, training
 from bnlib.chapters.batches import (
     Settings,
     descent,
+    diagnosis,
     evaluation,
     exact,
     machines,
@@ -234,3 +235,23 @@ def test_dropout_raises_the_variance_by_the_law():
     more = dropped.var(1) - (h @ weights.mT).var(1)
     law = exact.dropout_variance(weights, h.square().mean(1), 0.6)
     torch.testing.assert_close(more, law, rtol=0.05, atol=0)
+
+
+def test_sizes_beside_their_laws_are_read_from_what_each_network_stored():
+    torch.manual_seed(1)
+    x, net = torch.rand(2, 400, 64), descent.started(descent.DEEP, [0, 1])
+    clean = net.recalibrate(x)
+    (mean, var), wide = clean[1], clean[2]
+    trained = {
+        "too few steps": {1: Moments(0.7 * mean, var)},
+        "momentum swapped": {1: Moments(mean + (var / 16).sqrt() / 2, var)},
+        "batches of 4": clean,
+        "dropout before BN": {2: Moments(wide.mean, 3 * wide.var)},
+    }
+    found = diagnosis.sizes_by_law(x, {cause: (net, kept) for cause, kept in trained.items()})
+    measured = {cause: size for cause, (_, size) in found.items()}
+    few, momentum, four, dropout = measured.values()
+    assert (few, momentum, dropout) == pytest.approx((0.3, 0.5, 3.0), rel=1e-4)
+    assert four == pytest.approx(found["batches of 4"][0], abs=0.03)
+    assert found["too few steps"][0] == pytest.approx(0.99**60)
+    assert found["dropout before BN"][0] > 1.2
