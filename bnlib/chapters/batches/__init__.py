@@ -124,10 +124,8 @@ def small_batches(given: Settings) -> Section:
     Beside them the distances in their first layers, where the law of the maps is judged, too, and
     the stored convolutional network, trained on two images a batch.
     """
-    (lines, layers), images = (
-        evaluation.small_batches(given),
-        pd.DataFrame(_stored()["evaluation"]),
-    )
+    lines, layers = evaluation.small_batches(given)
+    images = pd.DataFrame(_stored()["evaluation"])
     weighed: Any = images.groupby(["kind", "weight"], dropna=False)[["accuracy", "loss"]].mean()
     table = lines.groupby(["m", "map"], sort=False)[["accuracy", "loss"]].mean()
     m = given.batch_sizes[0]
