@@ -163,7 +163,8 @@ def leak(lines: Any, chance: float) -> Figure:
             group = groups[name]
             top.plot(group["rows"], group.accuracy, look.marker, **style)
             bottom.plot(group["rows"], group.correlation, look.marker, color=look.color, ls="none")
-            bottom.plot(group["rows"], group.law, "-", color=COLORS["theory"], lw=1)
+            if group.law.notna().any():  # no law is derived for shared statistics of one batch
+                bottom.plot(group["rows"], group.law, "-", color=COLORS["theory"], lw=1)
         top.axhline(chance, color=COLORS["neutral"], lw=1)
         place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
         top.annotate("chance", (0.02, chance), **place)
